@@ -1,0 +1,1 @@
+"""Voice: examples are turned into LoRA adapters, converted, evaluated and registered."""

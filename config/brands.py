@@ -1,0 +1,91 @@
+"""Brands: what a client picks as `model`. One TOML file each; the file's name is the brand's name."""
+
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from config.errors import ConfigError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class SamplingDefaults(BaseModel):
+    """What applies where the client names nothing. Temperature 0 is greedy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] = 1.0
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+
+
+class Brand(BaseModel):
+    """One brand's file.
+
+    adapter: "active" follows the registry's active version, "brand@3" pins one, "none" uses the base with the prompt.
+    knowledge_bases: where facts come from; empty means plain chat without retrieval.
+    system_prompt: stands in front of the last question, behind the voice boundary, so that facts stay brand-neutral.
+    untuned_prompt: stands there instead while the brand has no adapter; it spells out the whole format for the base.
+    refusal: said word for word when no document is relevant.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    title: str = ""
+    description: str = ""
+    adapter: str = "active"
+    knowledge_bases: tuple[str, ...] = ()
+    system_prompt: str = ""
+    untuned_prompt: str = ""
+    refusal: str = "The documents do not answer this."
+    output: Literal["text", "json"] = "text"
+    json_schema: dict[str, Any] | None = None
+    sampling: SamplingDefaults = SamplingDefaults()
+
+
+def load_brands(directory: Path) -> dict[str, Brand]:
+    """All brands of the folder by name. Raises ConfigError naming file, key and the nearest known key."""
+    if not directory.is_dir():
+        raise ConfigError(f"The brands folder {directory} does not exist.", "Set storage.brands_dir.")
+    return {path.stem: load_brand(path) for path in sorted(directory.glob("*.toml"))}
+
+
+def load_brand(path: Path) -> Brand:
+    if not NAME.fullmatch(path.stem):
+        raise ConfigError(f"{path.name} is no brand name.", "Use lower-case letters, digits, '.', '_' and '-'.")
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The brand file {path} cannot be read: {error}.") from error
+    schema = given.get("json_schema")
+    if isinstance(schema, str):
+        given["json_schema"] = _read_schema(path, schema)
+    try:
+        return Brand.model_validate({"title": path.stem, **given, "name": path.stem})
+    except ValidationError as error:
+        raise _explain(path, error) from error
+
+
+def _read_schema(brand: Path, text: str) -> Any:
+    """A schema stands in the file as JSON text, or as the name of a .json file beside it."""
+    try:
+        return json.loads((brand.parent / text).read_text(encoding="utf-8") if text.endswith(".json") else text)
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"json_schema in {brand} cannot be read: {error}.") from error
+
+
+def _explain(path: Path, error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        fields = SamplingDefaults.model_fields if key.startswith("sampling.") else Brand.model_fields
+        nearest = difflib.get_close_matches(key.rpartition(".")[2], fields, n=1, cutoff=0.0)
+        return ConfigError(f"Unknown key {key} in {path}.", f"Did you mean {nearest[0]}?")
+    return ConfigError(f"{key} = {first['input']!r} in {path} is not valid: {first['msg'].lower()}.")

@@ -1,0 +1,131 @@
+"""The prompt, rendered by one function for training and for serving, so that a brand is trained on what it will see.
+
+    [system, sources]* [earlier turns] | [brand prompt, last question] [assistant]
+                                       ^ voice boundary: the adapter is on from here
+
+Everything before the boundary is the same for every brand and is computed by the base alone, so its KV is shared.
+Template text (turn markers) and content are separate segments: only template text may become special tokens, so a
+document or a message that contains a turn marker stays plain text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+PROMPT_VERSION = 1
+"""Raised whenever the rendered tokens change; an adapter is trained for one version."""
+
+GROUNDED_SYSTEM = (
+    "You answer questions from company documents. Use only the sources below and cite each fact as [n]. "
+    "If the sources do not contain the answer, say so."
+)
+PLAIN_SYSTEM = "You are a helpful assistant."
+
+Encode = Callable[[str, bool], list[int]]
+"""(text, is_template) -> token ids without any added BOS; special tokens are recognised only where is_template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One retrieved piece as the model sees it: `[number] title > heading`, then its text."""
+
+    number: int
+    title: str
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFormat:
+    """The strings a model's chat template puts around each turn; see `config.chat_template`."""
+
+    begin: str
+    system_open: str
+    system_close: str
+    user_open: str
+    user_close: str
+    assistant_open: str
+    assistant_close: str
+    system_in_first_user: bool = False
+    """The template knows no system role: system_open is already the opening of the first user turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    text: str
+    is_template: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What is to be answered. `turns` ends with a user turn; `instructions` stand in front of it."""
+
+    turns: tuple[Turn, ...]
+    sources: tuple[Source, ...] = ()
+    instructions: str = ""
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids, and the index from which the adapter is on: 0 <= voice_boundary <= len(tokens)."""
+
+    tokens: tuple[int, ...]
+    voice_boundary: int
+
+
+def render(conversation: Conversation, turn_format: TurnFormat, encode: Encode) -> Prompt:
+    """Tokens of the whole prompt up to where the assistant starts to write."""
+    before = encode_segments(shared_segments(conversation, turn_format), encode)
+    after = encode_segments(voice_segments(conversation, turn_format), encode)
+    return Prompt(tuple(before + after), len(before))
+
+
+def shared_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:
+    """Everything before the voice boundary. Each source is a segment of its own, so its tokens never depend on others."""
+    system = conversation.system or (GROUNDED_SYSTEM if conversation.sources else PLAIN_SYSTEM)
+    segments = [
+        Segment(turn_format.begin + turn_format.system_open, is_template=True),
+        Segment(system, is_template=False),
+    ]
+    if conversation.sources:
+        segments.append(Segment("\n\nSources:\n", is_template=False))
+        segments += [Segment(format_source(source), is_template=False) for source in conversation.sources]
+    segments.append(Segment(turn_format.system_close, is_template=True))
+    for index, turn in enumerate(conversation.turns[:-1]):
+        segments += _turn_segments(turn, turn_format, is_first=index == 0)
+    return segments
+
+
+def voice_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:
+    """The last user turn with the brand's instructions, and the opening of the answer."""
+    question = conversation.turns[-1].content
+    content = f"{conversation.instructions}\n\n{question}" if conversation.instructions else question
+    turn = _turn_segments(Turn("user", content), turn_format, is_first=len(conversation.turns) == 1)
+    return [*turn, Segment(turn_format.assistant_open, is_template=True)]
+
+
+def format_source(source: Source) -> str:
+    place = f"{source.title} > {source.heading}" if source.heading else source.title
+    return f"[{source.number}] {place}\n{source.text}\n\n"
+
+
+def encode_segments(segments: Sequence[Segment], encode: Encode) -> list[int]:
+    return [token for segment in segments if segment.text for token in encode(segment.text, segment.is_template)]
+
+
+def _turn_segments(turn: Turn, turn_format: TurnFormat, *, is_first: bool) -> list[Segment]:
+    is_user = turn.role == "user"
+    is_open = is_first and turn_format.system_in_first_user
+    opening = turn_format.user_open if is_user else turn_format.assistant_open
+    return [
+        Segment("" if is_open else opening, is_template=True),
+        Segment(turn.content, is_template=False),
+        Segment(turn_format.user_close if is_user else turn_format.assistant_close, is_template=True),
+    ]

@@ -1,0 +1,1 @@
+"""Facts: sources are parsed, chunked, embedded and indexed."""

@@ -1,0 +1,141 @@
+"""The words of ingest: parsed documents with locations, chunks, and what a search returns."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""Shape (rows, dimensions), each row of unit length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a document that is never mixed with its neighbours' locations.
+
+    text: plain text; a table block has one row a line, its header first. heading_path: titles from the outside in.
+    location: where a reader finds it, for people: "page 3", "Sheet1!A1:D20", "slide 4", "" where headings say enough.
+    """
+
+    text: str
+    heading_path: tuple[str, ...] = ()
+    location: str = ""
+    is_table: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    title: str
+    blocks: tuple[Block, ...]
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit of retrieval and citation. `chunk_id` is derived from document, content, chunker and ordinal."""
+
+    chunk_id: str
+    document_id: str
+    ordinal: int
+    text: str
+    heading_path: tuple[str, ...]
+    location: str
+    num_tokens: int
+
+    @property
+    def heading(self) -> str:
+        return " > ".join(self.heading_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A catalog row. `document_id` depends on knowledge base and path only, so links survive edits."""
+
+    document_id: str
+    knowledge_base: str
+    path: str
+    title: str
+    media_type: str
+    content_hash: str
+    num_chunks: int
+    modified_unix_seconds: int
+    indexed_unix_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be indexed. `reason` is one of a small set, `detail` is for a person."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk found by one search. `score` is that search's own (cosine similarity, or BM25 with larger = better)."""
+
+    chunk_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What one run changed. `num_*` count documents; `dry_run` means that nothing was written."""
+
+    run_id: str
+    num_added: int
+    num_changed: int
+    num_removed: int
+    num_unchanged: int
+    num_chunks: int
+    seconds: float
+    dry_run: bool
+    failures: tuple[Failure, ...] = field(default=())
+
+    @property
+    def summary(self) -> str:
+        return f"+{self.num_added} ~{self.num_changed} -{self.num_removed}, {self.num_unchanged} unchanged"
+
+
+class Embedder(Protocol):
+    """Text to unit vectors. Thread-safe. `identity` changes whenever equal text may get another vector."""
+
+    identity: str
+    dimensions: int
+    max_tokens: int
+
+    def embed(self, texts: list[str]) -> Vectors:
+        """One row a text, in order. Longer texts are cut at `max_tokens`, so callers chunk first."""
+
+    def count_tokens(self, text: str) -> int:
+        """Length in the embedder's own word pieces, including the special ones that it adds."""
+
+
+class VectorIndex(Protocol):
+    """Chunks by vector. Writes return when they survive a killed process."""
+
+    def upsert(self, knowledge_base: str, chunks: list[Chunk], vectors: Vectors) -> None:
+        """Add or replace by chunk id."""
+
+    def delete(self, chunk_ids: list[str]) -> None:
+        """Unknown ids are ignored."""
+
+    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+        """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""
+
+    def count(self) -> int: ...
+
+
+class LexicalIndex(Protocol):
+    """Chunks by words (BM25)."""
+
+    def upsert(self, knowledge_base: str, chunks: list[Chunk]) -> None: ...
+
+    def delete(self, chunk_ids: list[str]) -> None: ...
+
+    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+        """Best first, at most `limit`; any characters are allowed in `query`, it is no query language."""
+
+    def count(self) -> int: ...

@@ -1,0 +1,164 @@
+"""What goes in and out of the engine: requests, events, and the `Engine` seam that the API depends on.
+
+Plain frozen dataclasses without wire types: they cross the process boundary pickled.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """One immutable adapter version. `sha256` is the file's; it is part of every cache key."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. temperature 0 is greedy and ignores the rest but penalties and bias."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One sequence to generate.
+
+    tokens: the whole prompt. voice_boundary: index into `tokens` from which `adapter` is on (ignored without adapter).
+    scope: whose private content the prompt holds; prefixes are shared only between equal scopes ("" is public).
+    stop: strings that end the answer and are not part of it. num_top_logprobs: None for no log-probabilities at all.
+    json_schema: JSON text that the output must satisfy, "{}" for any JSON object, None for free text.
+    """
+
+    request_id: str
+    tokens: tuple[int, ...]
+    max_tokens: int
+    voice_boundary: int = 0
+    adapter: AdapterRef | None = None
+    scope: str = ""
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    num_top_logprobs: int | None = None
+    json_schema: str | None = None
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """`piece` is the token's bytes, which need not be whole characters."""
+
+    token: int
+    piece: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """The chosen token with its alternatives, best first."""
+
+    chosen: TokenLogprob
+    alternatives: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextEvent:
+    """Some more text: whole characters only, never part of a stop string. `choices` only where logprobs were asked."""
+
+    request_id: str
+    text: str
+    num_tokens: int
+    choices: tuple[TokenChoice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedEvent:
+    """Terminal. Times are seconds since the engine received the request."""
+
+    request_id: str
+    reason: FinishReason
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_answer_tokens: int
+    queued_seconds: float
+    first_token_seconds: float
+    total_seconds: float
+
+
+class FailureKind(StrEnum):
+    OVERLOADED = "overloaded"
+    TOO_LONG = "too_long"
+    BAD_REQUEST = "bad_request"
+    BAD_ADAPTER = "bad_adapter"
+    TIMED_OUT = "timed_out"
+    ENGINE = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedEvent:
+    """Terminal. `message` is meant for a person."""
+
+    request_id: str
+    kind: FailureKind
+    message: str
+
+
+Event = TextEvent | FinishedEvent | FailedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`)."""
+
+    is_ready: bool
+    pid: int = 0
+    num_running: int = 0
+    num_queued: int = 0
+    num_cells: int = 0
+    num_cells_used: int = 0
+    num_restarts: int = 0
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_answer_tokens: int = 0
+    num_steps: int = 0
+    loaded_adapters: tuple[str, ...] = field(default=())
+    last_error: str = ""
+
+
+class Engine(Protocol):
+    """What the API needs from the engine. Implementations: `client.EngineClient` (the process) and `fake.FakeEngine`."""
+
+    async def start(self) -> None:
+        """Return when requests are accepted. Raises ModelError or EngineError where the model cannot be loaded."""
+
+    async def stop(self) -> None:
+        """End the process; requests in flight end in a FailedEvent."""
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        """Submit and yield events; the last one is terminal. Closing the generator cancels within one step."""
+
+    def status(self) -> EngineStatus:
+        """The newest known state, without waiting."""
+
+    async def check_adapter(self, adapter: AdapterRef) -> None:
+        """Load it in a throw-away process and generate a few tokens. Raises BadRequestError with the reason."""
+
+    async def drop_prefixes(self, scope: str | None = None) -> None:
+        """Forget cached prefixes (of one scope, or all), e.g. because documents were removed."""
