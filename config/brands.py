@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from config.errors import ConfigError
 
@@ -24,6 +24,24 @@ class SamplingDefaults(BaseModel):
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Annotated[int, Field(gt=0)] | None = None
+
+
+class FormatRules(BaseModel):
+    """What code can check about an answer's form; see `adapters.format_rules`.
+
+    lines: how each line must start, in order; blank lines are ignored. repeated_lines: those that may occur up to
+    max_repeats times in a row. cited_lines: those that must carry a citation like [2] (a refusal carries none).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    lines: tuple[str, ...] = ()
+    repeated_lines: tuple[str, ...] = ()
+    max_repeats: Annotated[int, Field(gt=0)] = 1
+    cited_lines: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    banned: tuple[str, ...] = ()
+    min_words: Annotated[int, Field(ge=0)] = 0
+    max_words: Annotated[int, Field(gt=0)] = 1_000
 
 
 class Brand(BaseModel):
@@ -48,6 +66,12 @@ class Brand(BaseModel):
     output: Literal["text", "json"] = "text"
     json_schema: dict[str, Any] | None = None
     sampling: SamplingDefaults = SamplingDefaults()
+    format: FormatRules = FormatRules()
+
+    @field_validator("system_prompt", "untuned_prompt", "refusal")
+    @classmethod
+    def _strip(cls, text: str) -> str:
+        return text.strip()
 
 
 def load_brands(directory: Path) -> dict[str, Brand]:
@@ -85,7 +109,8 @@ def _explain(path: Path, error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        fields = SamplingDefaults.model_fields if key.startswith("sampling.") else Brand.model_fields
+        nested = {"sampling": list(SamplingDefaults.model_fields), "format": list(FormatRules.model_fields)}
+        fields = nested.get(key.rpartition(".")[0], list(Brand.model_fields))
         nearest = difflib.get_close_matches(key.rpartition(".")[2], fields, n=1, cutoff=0.0)
         return ConfigError(f"Unknown key {key} in {path}.", f"Did you mean {nearest[0]}?")
     return ConfigError(f"{key} = {first['input']!r} in {path} is not valid: {first['msg'].lower()}.")

@@ -88,7 +88,7 @@ def render(conversation: Conversation, turn_format: TurnFormat, encode: Encode) 
 
 
 def shared_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:
-    """Everything before the voice boundary. Each source is a segment of its own, so its tokens never depend on others."""
+    """Everything before the voice boundary. Each source is a segment of its own: its tokens never depend on others."""
     system = conversation.system or (GROUNDED_SYSTEM if conversation.sources else PLAIN_SYSTEM)
     segments = [
         Segment(turn_format.begin + turn_format.system_open, is_template=True),

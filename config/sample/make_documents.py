@@ -576,7 +576,7 @@ def write_xlsx(path: Path, sheets: dict[str, list[list[str]]]) -> None:
     book = Workbook()
     book.remove(book.active)
     book.properties.creator = "Larkfield Thermal Ltd"
-    book.properties.title = next(iter(sheets.values()))[0][0]
+    book.properties.title = next(iter(sheets.values()))[0][0].split(":")[0]
     for name, rows in sheets.items():
         sheet = book.create_sheet(name)
         for row in rows:

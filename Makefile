@@ -1,0 +1,62 @@
+# Two commands do everything: `make run` and `make test`. `make help` lists the rest; CI calls the same targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The engine is compiled for this machine; the image and audio parts of llama.cpp are left out.
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.PHONY: help install install-dev run test test-slow check format lint type imports bench eval train-sample lock image clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## make .venv with exact pins (the engine compiles for some minutes, once)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "housevoice needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing; llama-cpp-python compiles for this machine, which takes some minutes the first time."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+install-dev: $(INSTALLED_DEV)
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip==26.2'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	@touch $@
+
+run: $(INSTALLED) ## ingest the sample company and start the server with its two brands
+	@exec $(BIN)/housevoice serve --sample
+
+test: $(INSTALLED_DEV) ## install what is needed and run all tests
+	$(BIN)/pytest
+
+test-slow: $(INSTALLED_DEV) ## soak, kill loops and training at full length
+	$(BIN)/pytest -m slow
+
+check: lint type imports test ## everything CI checks
+
+format: $(INSTALLED_DEV) ## rewrite the code in house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: $(INSTALLED_DEV)
+	$(BIN)/mypy
+
+imports: $(INSTALLED_DEV) ## the import contracts
+	$(BIN)/lint-imports
+
+clean: ## remove what was built; the data directory stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
