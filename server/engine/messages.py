@@ -143,7 +143,7 @@ class EngineStatus:
 
 
 class Engine(Protocol):
-    """What the API needs from the engine. Implementations: `client.EngineClient` (the process) and `fake.FakeEngine`."""
+    """What the API needs from the engine. Implementations: `client.EngineClient` and `fake.FakeEngine`."""
 
     async def start(self) -> None:
         """Return when requests are accepted. Raises ModelError or EngineError where the model cannot be loaded."""
