@@ -1,0 +1,163 @@
+"""`housevoice doctor`: everything a support person would ask first, with what to do about it."""
+
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import typer
+from rich.table import Table
+
+from adapters.registry import Registry
+from config.brands import load_brands
+from config.errors import HousevoiceError
+from config.models import resolve_base, resolve_embedder
+from config.prompt import PROMPT_VERSION
+from config.settings import Settings
+from server.cli.connection import Server, find_server, own_store
+from server.cli.console import errors_for_people, out, plain
+
+PACKAGES = ("housevoice", "llama-cpp-python", "chromadb", "sentence-transformers", "torch", "transformers", "peft")
+CPU_FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_bf16", "amx_tile")
+ENOUGH_FREE_BYTES = 2_000_000_000
+
+
+class Verdict(StrEnum):
+    FINE = "[green]fine[/]"
+    LOOK = "[yellow]look[/]"
+    BROKEN = "[red]broken[/]"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    topic: str
+    verdict: Verdict
+    text: str
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(doctor)
+
+
+def doctor(context: typer.Context) -> None:
+    """Check versions, CPU, models, data directory, index, brands and adapters. Exit code 1 if anything is broken."""
+    settings: Settings = context.obj
+    table = Table(box=None, pad_edge=False)
+    for column in ("Topic", "", "Finding"):
+        table.add_column(column, overflow="fold")
+    with errors_for_people():
+        findings = list(examine(settings))
+    for finding in findings:
+        table.add_row(finding.topic, finding.verdict.value, plain(finding.text))
+    out.print(table)
+    raise typer.Exit(1 if any(finding.verdict is Verdict.BROKEN for finding in findings) else 0)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, cheapest first; one check that fails does not stop the others."""
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        _versions, _processor, _disk, _models, _brands, _adapters, _running
+    )  # fmt: skip
+    for check in checks:
+        try:
+            yield from check(settings)
+        except HousevoiceError as error:
+            yield Finding(check.__name__.strip("_"), Verdict.BROKEN, str(error))
+
+
+def _versions(settings: Settings) -> Iterator[Finding]:
+    found = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    yield Finding("versions", Verdict.FINE, f"Python {platform.python_version()}, {found}")
+
+
+def _processor(settings: Settings) -> Iterator[Finding]:
+    flags = _cpu_flags()
+    has = [name for name in CPU_FEATURES if name in flags]
+    cores = psutil.cpu_count(logical=False) or 1
+    verdict = Verdict.FINE if "avx2" in flags or not flags else Verdict.LOOK
+    memory = psutil.virtual_memory()
+    yield Finding("processor", verdict, f"{cores} cores, {platform.machine()}, {' '.join(has) or 'features unknown'}")
+    yield Finding("memory", Verdict.FINE, f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available")
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    root = settings.data.root
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    verdict = Verdict.FINE if free > ENOUGH_FREE_BYTES else Verdict.LOOK
+    yield Finding("disk", verdict, f"{free / 1e9:.1f} GB free for {root}")
+    owner = settings.data.owner()
+    text = f"held by housevoice {owner.role}, process {owner.pid} {owner.url}" if owner else "held by nobody"
+    yield Finding("lock", Verdict.FINE, text)
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    base = resolve_base(settings)
+    yield Finding("base", Verdict.FINE, f"{base.name} {base.sha256[:12]} {base.path}")
+    yield Finding("embedder", Verdict.FINE, str(resolve_embedder(settings)))
+
+
+def _brands(settings: Settings) -> Iterator[Finding]:
+    names = ", ".join(load_brands(settings.brands_dir))
+    verdict = Verdict.FINE if names else Verdict.LOOK
+    yield Finding("brands", verdict, f"{names or 'none'} in {settings.brands_dir}")
+
+
+def _adapters(settings: Settings) -> Iterator[Finding]:
+    if not settings.data.database.exists():
+        yield Finding("adapters", Verdict.LOOK, "none yet: the data directory is new")
+        return
+    base = resolve_base(settings)
+    for version in Registry.open(settings.data).versions():
+        if not version.is_active:
+            continue
+        if version.base_sha256 != base.sha256:
+            text = f"was trained for base {version.base_sha256[:12]}, served is {base.sha256[:12]}: train it again"
+            yield Finding(version.name, Verdict.BROKEN, text)
+        elif version.prompt_version != PROMPT_VERSION:
+            text = (
+                f"was trained for prompt version {version.prompt_version}, served is {PROMPT_VERSION}: train it again"
+            )
+            yield Finding(version.name, Verdict.BROKEN, text)
+        else:
+            yield Finding(version.name, Verdict.FINE, f"active, matches the base, {version.path}")
+
+
+def _running(settings: Settings) -> Iterator[Finding]:
+    server = find_server(settings)
+    if server is not None:
+        yield from _running_server(server)
+        return
+    yield Finding("server", Verdict.FINE, "not running")
+    if settings.data.database.exists():
+        with own_store(settings, "doctor") as store:
+            yield _index(store.check_parity().__class__.__name__, vars_of(store.check_parity()))
+
+
+def _running_server(server: Server) -> Iterator[Finding]:
+    status = server.get("/api/status")
+    engine = status["engine"]
+    verdict = Verdict.FINE if engine["is_ready"] else Verdict.BROKEN
+    text = f"process {engine['pid']}, {engine['num_running']} running, {engine['num_queued']} queued"
+    yield Finding("server", Verdict.FINE, server.url)
+    yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
+    yield _index("index", status["index"])
+
+
+def vars_of(parity: object) -> dict[str, Any]:
+    return {name: getattr(parity, name) for name in getattr(parity, "__slots__", ())}
+
+
+def _index(topic: str, parity: dict[str, Any]) -> Finding:
+    return Finding(topic, Verdict.FINE, str(parity))

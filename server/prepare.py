@@ -1,0 +1,166 @@
+"""From question and answer pairs to training examples in the serving prompt's shape.
+
+Each pair gets the sources that retrieval really finds for it, distractors included, so that a brand is trained on what
+it will see. A pair names the documents and evidence of its answer; `[n]` in the written answer means the n-th of those
+documents and is rewritten to the number under which that document was retrieved.
+"""
+
+import json
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from config.errors import BadRequestError
+from config.prompt import Source, Turn
+from ingest.documents import Chunk
+from ingest.store import FactStore
+from server.retrieval import Retriever, retrieval_query
+
+MARKER = re.compile(r"\[(\d+)\]")
+BASIS = "{basis}"
+"""In a written answer: stands for title and section of the first cited source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question with its answer as a person wrote it. No documents: the answer is a refusal."""
+
+    id: str
+    kind: str
+    turns: tuple[Turn, ...]
+    answer: str
+    documents: tuple[str, ...]
+    evidence: tuple[str, ...]
+    fact: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRow:
+    """One example. `is_gold_retrieved` tells whether retrieval found the evidence by itself."""
+
+    pair: Pair
+    sources: tuple[Source, ...]
+    answer: str
+    is_gold_retrieved: bool
+
+
+def read_pairs(path: Path, split: str) -> list[Pair]:
+    """The pairs of one split. Raises BadRequestError with file, line and reason."""
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            if row.get("split", "train") == split:
+                pairs.append(_pair(row, number))
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise BadRequestError(
+                f"{path}, line {number}: not a pair ({error!r}).", hint="See docs/adapters.md."
+            ) from error
+    return pairs
+
+
+def _pair(row: dict[str, object], number: int) -> Pair:
+    messages = [Turn(message["role"], message["content"]) for message in row["messages"]]  # type: ignore[attr-defined]
+    return Pair(
+        id=str(row.get("id", number)),
+        kind=str(row.get("kind", "")),
+        turns=tuple(messages[:-1]),
+        answer=messages[-1].content,
+        documents=tuple(row.get("documents", ())),  # type: ignore[arg-type]
+        evidence=tuple(row.get("evidence", ())),  # type: ignore[arg-type]
+        fact=str(row.get("fact", "")),
+    )
+
+
+class Preparer:
+    """Retrieves for pairs. `force_gold` puts the evidence among the sources where retrieval missed it."""
+
+    def __init__(self, store: FactStore, retriever: Retriever, knowledge_bases: tuple[str, ...], refusal: str) -> None:
+        self._retriever = retriever
+        self._knowledge_bases = knowledge_bases
+        self._refusal = refusal
+        documents = [document for name in knowledge_bases for document in store.documents(name)]
+        self._titles = {document.path: document.title for document in documents}
+        self._chunks = {document.path: store.chunks_of(document.document_id) for document in documents}
+
+    def prepare(self, pairs: Iterable[Pair], *, force_gold: bool) -> list[PreparedRow]:
+        """Rows in order; pairs for which nothing is retrieved are left out, since no model is asked for those."""
+        rows = [self._prepare_one(pair, force_gold) for pair in pairs]
+        return [row for row in rows if row is not None]
+
+    def withhold(self, rows: Sequence[PreparedRow], share: float, seed: int) -> list[PreparedRow]:
+        """Copies of some answerable rows without their evidence, whose right answer is the refusal.
+
+        They teach the difference between a source on the topic and a source that answers.
+        """
+        generator = random.Random(seed)
+        answerable = [row for row in rows if row.pair.documents and len(row.sources) > 1]
+        chosen = generator.sample(answerable, round(share * len(answerable)))
+        return [self._without_evidence(row) for row in chosen]
+
+    def _prepare_one(self, pair: Pair, force_gold: bool) -> PreparedRow | None:
+        retrieval = self._retriever.retrieve(retrieval_query(pair.turns), self._knowledge_bases)
+        sources = [Source(found.number, found.document.title, found.heading, found.text) for found in retrieval.sources]
+        paths = [found.document.path for found in retrieval.sources]
+        if not pair.documents:
+            return PreparedRow(pair, tuple(sources), pair.answer, True) if sources else None
+        gold = next((i for i, path in enumerate(paths) if self._is_gold(pair, path, sources[i].text)), None)
+        if gold is None and not force_gold:
+            return PreparedRow(pair, tuple(sources), _fill(pair.answer, 0, Source(0, "", "", "")), False)
+        is_retrieved = gold is not None
+        if gold is None:
+            gold = self._insert_gold(pair, sources)
+        return PreparedRow(pair, tuple(sources), _fill(pair.answer, gold + 1, sources[gold]), is_retrieved)
+
+    def _insert_gold(self, pair: Pair, sources: list[Source]) -> int:
+        """Replace the last source by the evidence's chunk and return its index."""
+        path = pair.documents[0]
+        chunk = next((c for c in self._chunks.get(path, ()) if self._is_gold(pair, path, c.text)), None)
+        if chunk is None:
+            raise BadRequestError(
+                f"The evidence of {pair.id} does not stand in {path}.", hint="Correct the pair, or ingest the document."
+            )
+        index = max(len(sources) - 1, 0)
+        sources[index:] = [self._source(index + 1, path, chunk)]
+        return index
+
+    def _source(self, number: int, path: str, chunk: Chunk) -> Source:
+        return Source(number, self._titles[path], chunk.heading, chunk.text)
+
+    @staticmethod
+    def _is_gold(pair: Pair, path: str, text: str) -> bool:
+        flat = " ".join(text.split()).lower()
+        return path in pair.documents and all(" ".join(part.split()).lower() in flat for part in pair.evidence)
+
+    def _without_evidence(self, row: PreparedRow) -> PreparedRow:
+        kept = [source for source in row.sources if f"[{source.number}]" not in row.answer]
+        renumbered = tuple(replace(source, number=number) for number, source in enumerate(kept, 1))
+        pair = replace(row.pair, id=f"{row.pair.id}-withheld", kind="refusal", documents=(), evidence=(), fact="")
+        return PreparedRow(pair, renumbered, self._refusal, True)
+
+
+def write_rows(path: Path, rows: Iterable[PreparedRow]) -> None:
+    """As chat-JSONL with sources: what `housevoice adapter train` and `evaluate` read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(_json_row(row), ensure_ascii=False) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _json_row(row: PreparedRow) -> dict[str, object]:
+    turns = (*row.pair.turns, Turn("assistant", row.answer))
+    return {
+        "id": row.pair.id,
+        "kind": row.pair.kind,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "sources": [{"title": s.title, "heading": s.heading, "text": s.text} for s in row.sources],
+        "documents": list(row.pair.documents),
+        "fact": row.pair.fact,
+    }
+
+
+def _fill(answer: str, number: int, source: Source) -> str:
+    """Rewrite `[1]` to the retrieved number and the basis placeholder to title and section."""
+    basis = f"{source.title}, {source.heading}" if source.heading else source.title
+    return MARKER.sub(f"[{number}]", answer).replace(BASIS, basis)
