@@ -1,0 +1,84 @@
+"""The seam between the engine's loop and llama.cpp: sequences of KV cells, batches, logits, adapters."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine.messages import AdapterRef
+
+Logits = NDArray[np.float32]
+"""Shape (vocabulary,), unnormalised. A view into memory that the next decode overwrites."""
+
+
+class Pieces(Protocol):
+    """The part of a vocabulary that the loop needs; see `server.engine.vocabulary.Vocabulary`."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def end_tokens(self) -> frozenset[int]: ...
+
+    def piece(self, token: int) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackendShape:
+    """num_cells: KV cells shared by all sequences; sequence ids are 0..num_sequences-1.
+
+    max_positions: the longest sequence that the model was made for. max_batch_tokens and max_batch_spans limit one
+    decode. can_share_prefixes: False for recurrent and similar models, whose state cannot be cut at a token.
+    """
+
+    num_cells: int
+    num_sequences: int
+    max_positions: int
+    max_batch_tokens: int
+    max_batch_spans: int
+    can_share_prefixes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens to append to one sequence, at positions start, start + 1, ... Logits are kept for the last one only."""
+
+    sequence: int
+    start: int
+    tokens: tuple[int, ...]
+    wants_logits: bool
+
+
+class Backend(Protocol):
+    """Not thread-safe: one thread calls it. `llama.LlamaBackend` is the real one, `fake.FakeBackend` the other."""
+
+    @property
+    def shape(self) -> BackendShape: ...
+
+    def decode(self, spans: list[Span], adapter: str | None) -> None:
+        """Compute all spans, at most one a sequence, with this adapter (its sha256) or with the base alone.
+
+        Raises EngineError; sequences in the batch are then in an unknown state and must be truncated to 0.
+        """
+
+    def logits(self, span: int) -> Logits:
+        """Of the last token of the span with this index in the last decode, which asked for them."""
+
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+        """Let the empty sequence `target` share the first cells of `source`. Costs no cells."""
+
+    def truncate(self, sequence: int, num_tokens: int) -> None:
+        """Keep the first `num_tokens` (0: forget it all). Cells that no other sequence shares become free."""
+
+    def length(self, sequence: int) -> int:
+        """Tokens in the sequence as the library counts them."""
+
+    def load_adapter(self, adapter: AdapterRef) -> None:
+        """Make it usable in `decode`. Raises BadRequestError where the file is not that adapter or does not fit."""
+
+    def free_adapter(self, sha256: str) -> None:
+        """Its cells stay valid; decoding with it needs another load."""
+
+    def close(self) -> None:
+        """Give everything back."""
