@@ -14,7 +14,8 @@ Vectors = NDArray[np.float32]
 class Block:
     """A stretch of a document that is never mixed with its neighbours' locations.
 
-    text: plain text; a table block has one row a line, its header first. heading_path: titles from the outside in.
+    text: plain text; a table block has one row a line, and each row names its columns ("Price: 4 EUR; Size: small").
+    heading_path: titles from the outside in, without the document's own title.
     location: where a reader finds it, for people: "page 3", "Sheet1!A1:D20", "slide 4", "" where headings say enough.
     """
 
@@ -64,6 +65,15 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexedChunk:
+    """A chunk together with what the indexes need to know of its document."""
+
+    chunk: Chunk
+    knowledge_base: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A file that could not be indexed. `reason` is one of a small set, `detail` is for a person."""
 
@@ -78,6 +88,31 @@ class Hit:
 
     chunk_id: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come. `stage` is "compare" (which files changed) or "index"; counts are files."""
+
+    stage: str
+    num_done: int
+    num_total: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Do catalog, vectors and words agree? `num_found` of `num_sampled` chunks found themselves by their own vector."""
+
+    num_catalog: int
+    num_vectors: int
+    num_lexical: int
+    num_sampled: int
+    num_found: int
+
+    @property
+    def is_good(self) -> bool:
+        return self.num_catalog == self.num_vectors == self.num_lexical and self.num_found == self.num_sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +151,8 @@ class Embedder(Protocol):
 class VectorIndex(Protocol):
     """Chunks by vector. Writes return when they survive a killed process."""
 
-    def upsert(self, knowledge_base: str, chunks: list[Chunk], vectors: Vectors) -> None:
-        """Add or replace by chunk id."""
+    def upsert(self, chunks: list[IndexedChunk], vectors: Vectors) -> None:
+        """Add or replace by chunk id; row k of `vectors` belongs to chunk k."""
 
     def delete(self, chunk_ids: list[str]) -> None:
         """Unknown ids are ignored."""
@@ -131,7 +166,8 @@ class VectorIndex(Protocol):
 class LexicalIndex(Protocol):
     """Chunks by words (BM25)."""
 
-    def upsert(self, knowledge_base: str, chunks: list[Chunk]) -> None: ...
+    def upsert(self, chunks: list[IndexedChunk]) -> None:
+        """Add or replace by chunk id."""
 
     def delete(self, chunk_ids: list[str]) -> None: ...
 

@@ -1,0 +1,135 @@
+"""HTML: the readable part of a page as headings, paragraphs, lists and tables."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ingest.documents import ParsedDocument
+from ingest.parse.decode import decode_markup
+from ingest.parse.outline import Outline, one_line
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+else:
+    Element = Any
+
+SKIPPED = re.compile(
+    "script|style|noscript|template|svg|math|head|iframe|object|embed|select|option|button|nav|canvas|audio|video|map"
+    "|footer"
+)
+BLOCKS = re.compile(
+    "address|article|aside|blockquote|body|center|dd|details|dialog|div|dl|dt|fieldset|figcaption|figure|form|h[1-6]"
+    "|header|hgroup|hr|html|legend|li|main|ol|p|pre|section|summary|table|ul"
+)
+HEADING = re.compile(r"h[1-6]")
+DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
+ERB_TAG = re.compile(r"<%.*?%>", re.DOTALL)
+
+
+def parse(data: bytes, name: str) -> ParsedDocument:
+    outline = Outline()
+    root = _root(ERB_TAG.sub("", decode_markup(data)))
+    title = ""
+    if root is not None:
+        found = root.find(".//title")
+        title = one_line(found.text or "") if found is not None else ""
+        _walk(outline, _readable_part(root))
+    return outline.finish("text/html", name, property_title=title)
+
+
+def add_html(outline: Outline, text: str) -> None:
+    """A fragment inside another document."""
+    root = _root(text)
+    if root is not None:
+        _walk(outline, root)
+
+
+def _root(text: str) -> "Element | None":
+    from lxml import etree, html
+
+    text = DECLARATION.sub("", text.replace("\x00", ""))
+    if not text.strip():
+        return None
+    try:
+        return html.document_fromstring(text)
+    except (etree.ParserError, etree.XMLSyntaxError):
+        return None
+
+
+def _readable_part(root: "Element") -> "Element":
+    """<main> or a lone <article> where the page marks one; navigation around it is the same on every page."""
+    for query in (".//main", ".//*[@role='main']", ".//article"):
+        found = root.findall(query)
+        if len(found) == 1 and len(one_line("".join(found[0].itertext()))) > 200:
+            return found[0]
+    return root
+
+
+def _walk(outline: Outline, element: "Element") -> None:
+    """Depth first; text between block elements is a paragraph. The parser itself bounds the depth (256 levels)."""
+    pending: list[str] = []
+
+    def flush() -> None:
+        outline.paragraph(one_line("".join(pending)))
+        pending.clear()
+
+    def visit(node: "Element") -> None:
+        tag = node.tag if isinstance(node.tag, str) else ""
+        if not tag or SKIPPED.fullmatch(tag):
+            return
+        is_block = BLOCKS.fullmatch(tag) is not None
+        if is_block:
+            flush()
+        if not _add_whole(outline, node, tag):
+            pending.append(" " if tag == "br" else node.text or "")
+            for child in node:
+                visit(child)
+                pending.append(child.tail or "")
+        if is_block:
+            flush()
+
+    visit(element)
+    flush()
+
+
+def _add_whole(outline: Outline, node: "Element", tag: str) -> bool:
+    """Elements that are one block each. False for all others."""
+    if HEADING.fullmatch(tag):
+        outline.heading(int(tag[1]), visible_text(node))
+    elif tag in ("ul", "ol"):
+        outline.paragraph("\n".join(_list_lines(node, 0)))
+    elif tag == "table":
+        if node.find(".//table") is not None or node.find(".//h1") is not None:
+            return False
+        outline.table([[visible_text(cell) for cell in row if _tag(cell) in ("td", "th")] for row in node.iter("tr")])
+    elif tag == "pre":
+        outline.paragraph("".join(node.itertext()))
+    else:
+        return False
+    return True
+
+
+def _list_lines(node: "Element", depth: int) -> list[str]:
+    lines: list[str] = []
+    for number, item in enumerate((child for child in node if _tag(child) == "li"), 1):
+        marker = f"{number}. " if node.tag == "ol" else "- "
+        text = one_line(visible_text(item, skip=frozenset(["ul", "ol"])))
+        lines += ["  " * depth + marker + text] if text else []
+        for child in item.iter("ul", "ol"):
+            if next(child.iterancestors("li"), None) is item:
+                lines += _list_lines(child, depth + 1)
+    return lines
+
+
+def visible_text(node: "Element", skip: frozenset[str] = frozenset()) -> str:
+    parts = [node.text or ""]
+    for child in node:
+        tag = _tag(child)
+        if tag and not SKIPPED.fullmatch(tag) and tag not in skip:
+            gap = " " if BLOCKS.fullmatch(tag) or tag == "br" else ""
+            parts += [gap, visible_text(child, skip), gap]
+        parts.append(child.tail or "")
+    return "".join(parts)
+
+
+def _tag(node: "Element") -> str:
+    return node.tag if isinstance(node.tag, str) else ""
