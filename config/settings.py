@@ -23,6 +23,8 @@ SHORT_NAMES = {
     "HOUSEVOICE_HOST": ("server", "host"),
     "HOUSEVOICE_DATA_DIR": ("storage", "data_dir"),
 }
+SAMPLE = Path(str(resources.files("config"))) / "sample"
+"""The sample company's folder: documents, brands, examples and trained adapters."""
 NOT_SETTINGS = {"HOUSEVOICE_CONFIG", "HOUSEVOICE_URL", "HOUSEVOICE_API_KEY"}
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -37,7 +39,7 @@ class Section(BaseModel):
 
 class StorageSettings(Section):
     data_dir: Path
-    brands_dir: Path
+    brands_dir: str
     store_text: bool
 
 
@@ -107,6 +109,11 @@ class Settings(Section):
     @property
     def data(self) -> DataDirectory:
         return DataDirectory(self.storage.data_dir.expanduser().absolute())
+
+    @property
+    def brands_dir(self) -> Path:
+        chosen = self.storage.brands_dir
+        return Path(chosen).expanduser().absolute() if chosen else SAMPLE / "brands"
 
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:

@@ -1,0 +1,78 @@
+"""Variants of training examples that cannot be answered from memory.
+
+A fact belongs in the sources, not in the weights. Each variant changes the numbers that the answer takes from its
+source, in both places alike, so the only way to be right is to read. The idea is that of entity substitution for
+faithful reading (Longpre et al. 2021, arXiv 2109.05052), kept to numbers, which never break grammar.
+"""
+
+import random
+import re
+from dataclasses import replace
+
+from adapters.examples import Example
+from config.prompt import Source
+
+NUMBER = re.compile(r"(?<![\w.,:\[#/-])\d+(?:[.,:]\d+)*(?![\w\]/-]|[.,:]\d)")
+CITATION = re.compile(r"\[(\d+)\]")
+TIME = re.compile(r"[0-2]?\d:[0-5]\d")
+YEAR = re.compile(r"(?:19|20)\d\d")
+
+
+def vary_numbers(example: Example, seed: int) -> Example:
+    """The same example with other numbers in its answer and in the sources that the answer cites.
+
+    Numbers of the question and of titles stay (they name things), and so do years. Returns the example itself where
+    nothing can change.
+    """
+    cited = {int(number) for number in CITATION.findall(example.answer)}
+    sources = [source for source in example.conversation.sources if source.number in cited]
+    mapping = _new_numbers(example, sources, random.Random(seed))
+    if not mapping:
+        return example
+    varied = tuple(
+        replace(source, text=_swap(source.text, mapping)) if source.number in cited else source
+        for source in example.conversation.sources
+    )
+    return replace(
+        example,
+        conversation=replace(example.conversation, sources=varied),
+        answer=_swap(example.answer, mapping),
+    )
+
+
+def _new_numbers(example: Example, sources: list[Source], generator: random.Random) -> dict[str, str]:
+    named = " ".join(
+        [turn.content for turn in example.conversation.turns] + [f"{s.title} {s.heading}" for s in sources]
+    )
+    kept = set(NUMBER.findall(named))
+    in_sources = {number for source in sources for number in NUMBER.findall(source.text)}
+    changing = [
+        n for n in dict.fromkeys(NUMBER.findall(example.answer)) if n in in_sources - kept and not YEAR.fullmatch(n)
+    ]
+    taken = in_sources | kept
+    mapping: dict[str, str] = {}
+    for number in changing:
+        mapping[number] = _another(number, taken, generator)
+        taken.add(mapping[number])
+    return mapping
+
+
+def _another(number: str, taken: set[str], generator: random.Random) -> str:
+    """A number of the same shape that does not occur yet; after some tries a longer one, so that this always ends."""
+    for attempt in range(50):
+        candidate = _like(number + "0" * (attempt // 25), generator)
+        if candidate not in taken:
+            return candidate
+    return number
+
+
+def _like(number: str, generator: random.Random) -> str:
+    if TIME.fullmatch(number):
+        return f"{generator.randrange(6, 21):02d}:{generator.randrange(0, 60, 5):02d}"
+    digits = [str(generator.randrange(10)) if character.isdigit() else character for character in number]
+    digits[0] = str(generator.randrange(1, 10)) if number[0] != "0" else "0"
+    return "".join(digits)
+
+
+def _swap(text: str, mapping: dict[str, str]) -> str:
+    return NUMBER.sub(lambda match: mapping.get(match[0], match[0]), text)

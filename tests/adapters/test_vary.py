@@ -1,0 +1,54 @@
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.examples import Example
+from adapters.vary import vary_numbers
+from config.prompt import Conversation, Source, Turn
+
+GOLD = Source(
+    2,
+    "Pod 12 manual",
+    "Weight",
+    "The Pod 12 weighs 31.5 kg and holds 12 meals until 05:30. Part PP-12-LID, room T-112.",
+)
+OTHER = Source(1, "Leave 2026", "", "You get 31.5 days.")
+
+
+def example(answer: str, question: str = "how heavy is the pod 12?") -> Example:
+    return Example(conversation=Conversation((Turn("user", question),), (OTHER, GOLD)), answer=answer)
+
+
+def test_number_changes_alike_in_answer_and_cited_source_only() -> None:
+    varied = vary_numbers(example("It weighs 31.5 kg until 05:30 [2]."), seed=1)
+    weight, until = re.findall(r"[\d.:]*\d", varied.answer)[:2]
+    assert weight != "31.5"
+    assert re.fullmatch(r"\d\d\.\d", weight)
+    text = varied.conversation.sources[1].text
+    assert f"weighs {weight} kg" in text
+    assert f"until {until}" in text
+    assert varied.conversation.sources[0] == OTHER
+
+
+def test_names_codes_citations_and_question_numbers_stay() -> None:
+    varied = vary_numbers(example("The Pod 12 holds 12 meals [2], part PP-12-LID in T-112."), seed=3)
+    assert varied.answer == "The Pod 12 holds 12 meals [2], part PP-12-LID in T-112."
+
+
+def test_an_example_without_numbers_is_returned_itself() -> None:
+    refusal = example("I do not know.")
+    assert vary_numbers(refusal, seed=1) is refusal
+
+
+@given(st.integers(0, 10_000))
+def test_every_number_of_a_varied_answer_stands_in_its_source(seed: int) -> None:
+    varied = vary_numbers(example("31.5 kg until 05:30 [2]"), seed)
+    for number in re.findall(r"\d+(?:[.:]\d+)+", varied.answer):
+        assert number in varied.conversation.sources[1].text
+
+
+def test_seeds_differ_and_repeat() -> None:
+    row = example("It weighs 31.5 kg [2].")
+    assert vary_numbers(row, 5) == vary_numbers(row, 5)
+    assert len({vary_numbers(row, seed).answer for seed in range(8)}) > 1
