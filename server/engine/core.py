@@ -1,0 +1,239 @@
+"""The engine's loop: `admit -> batch -> decode -> publish`. One thread; llama.cpp only through the Backend.
+
+Every accepted request ends in exactly one terminal event, unless it was cancelled.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from config.errors import BadRequestError, EngineError
+from config.settings import EngineSettings
+from server.engine.backend import Backend, Pieces, Span
+from server.engine.messages import EngineStatus, Event, FailedEvent, FailureKind, GenerateRequest
+from server.engine.prefixes import Match, PrefixStore
+from server.engine.running import Job, Running
+from server.engine.scheduler import Plan, Scheduler
+from server.engine.schema import SchemaCompiler
+from server.engine.shelf import AdapterShelf
+from server.engine.validation import clip_answer, refuse_invalid
+
+WORTH_WAITING_TOKENS = 32
+"""A prefix that another request is just computing is waited for, rather than computed twice, from this length on."""
+
+Publish = Callable[[Event], None]
+
+
+class EngineCore:
+    """`submit` and `cancel` from the thread that calls `step`; events go to `publish` in order."""
+
+    def __init__(self, backend: Backend, pieces: Pieces, settings: EngineSettings, publish: Publish) -> None:
+        shape = backend.shape
+        self._backend = backend
+        self._pieces = pieces
+        self._settings = settings
+        self._publish = publish
+        self._max_running = min(settings.max_running, shape.num_sequences, shape.max_batch_spans)
+        self._max_tokens = min(settings.max_request_tokens, shape.num_cells, shape.max_positions)
+        self._store = PrefixStore(shape.num_cells, shape.num_sequences, can_share=shape.can_share_prefixes)
+        self._scheduler = Scheduler(settings.turn_steps, settings.prefill_slice_tokens)
+        self._schemas = SchemaCompiler(pieces)
+        self._shelf = AdapterShelf()
+        self._queue: dict[str, Job] = {}
+        self._running: dict[str, Running] = {}
+        self._counts = EngineStatus(is_ready=True, num_cells=shape.num_cells)
+
+    def submit(self, request: GenerateRequest) -> None:
+        """Queue it, or publish its FailedEvent at once."""
+        try:
+            refuse_invalid(request, self._pieces.size, self._max_tokens)
+            if len(self._queue) + len(self._running) >= self._settings.max_queued + self._max_running:
+                raise _Overloaded(f"{len(self._queue)} requests are waiting already.")
+            schema = None if request.json_schema is None else self._schemas.compile(request.json_schema)
+        except _Overloaded as error:
+            self._fail(request.request_id, FailureKind.OVERLOADED, error.message)
+        except BadRequestError as error:
+            is_long = error.code == "context_length_exceeded"
+            self._fail(request.request_id, FailureKind.TOO_LONG if is_long else FailureKind.BAD_REQUEST, str(error))
+        else:
+            self._queue[request.request_id] = Job(request, clip_answer(request, self._max_tokens), schema)
+
+    def cancel(self, request_id: str) -> None:
+        """Unknown and finished requests are ignored. No event follows."""
+        self._queue.pop(request_id, None)
+        if request_id in self._running:
+            self._release(self._running[request_id], keep=True)
+
+    def step(self) -> bool:
+        """One batch. Returns False where there was nothing to do."""
+        self._expire()
+        self._admit()
+        plan = self._scheduler.plan([running.work for running in self._running.values()])
+        if plan is None:
+            return False
+        runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
+        spans = self._batch(plan)
+        if self._decode(runs, spans, plan.voice):
+            self._take_tokens(runs, spans)
+        return True
+
+    def drop_prefixes(self, scope: str | None) -> None:
+        self._clear(self._store.forget(scope))
+
+    def status(self) -> EngineStatus:
+        return replace(
+            self._counts,
+            num_running=len(self._running),
+            num_queued=len(self._queue),
+            num_cells_used=self._store.num_cells_used,
+            loaded_adapters=self._shelf.names,
+        )
+
+    def check_integrity(self) -> None:
+        """Raises EngineError where our account of cells and sequences differs from itself or from the library's."""
+        self._store.check()
+        lengths = self._store.sequences
+        for sequence in range(self._backend.shape.num_sequences):
+            if self._backend.length(sequence) != lengths.get(sequence, 0):
+                raise EngineError(
+                    f"Sequence {sequence} holds {self._backend.length(sequence)} tokens, "
+                    f"{lengths.get(sequence, 0)} are accounted for."
+                )
+
+    def _expire(self) -> None:
+        limit = self._settings.request_timeout_seconds
+        oldest = time.monotonic() - limit
+        message = f"The request was not finished within {limit:g} seconds."
+        for name, job in list(self._queue.items()):
+            if job.received < oldest:
+                del self._queue[name]
+                self._fail(name, FailureKind.TIMED_OUT, message)
+        for running in list(self._running.values()):
+            if running.job.received < oldest:
+                self._fail_running(running, FailureKind.TIMED_OUT, message)
+
+    def _admit(self) -> None:
+        """Oldest first. One that waits for another's prefix lets others pass; one that waits for cells does not."""
+        for name, job in list(self._queue.items()):
+            if len(self._running) >= self._max_running:
+                return
+            match = self._store.match(job.key, job.tokens)
+            if match.num_coming - match.num_ready >= WORTH_WAITING_TOKENS:
+                continue
+            if not self._store.can_admit(match, job.num_tokens):
+                return
+            del self._queue[name]
+            if self._load_adapter(job):
+                self._start(job, match)
+
+    def _load_adapter(self, job: Job) -> bool:
+        adapter = job.request.adapter
+        if adapter is None:
+            return True
+        try:
+            if not self._shelf.is_loaded(adapter.sha256):
+                self._backend.load_adapter(adapter)
+        except BadRequestError as error:
+            self._fail(job.request.request_id, FailureKind.BAD_ADAPTER, str(error))
+            return False
+        for sha256 in self._shelf.acquire(adapter.sha256, adapter.name):
+            self._backend.free_adapter(sha256)
+        return True
+
+    def _start(self, job: Job, match: Match) -> None:
+        placement = self._store.admit(job.key, job.tokens, job.num_tokens, match)
+        self._clear(placement.forget)
+        if placement.source == placement.sequence:
+            self._backend.truncate(placement.sequence, placement.num_shared)
+        elif placement.source is not None:
+            self._backend.copy_prefix(placement.source, placement.sequence, placement.num_shared)
+        running = Running(job, placement.sequence, placement.num_shared, self._pieces)
+        self._running[job.request.request_id] = running
+        self._count(num_prompt_tokens=len(job.tokens), num_cached_tokens=placement.num_shared)
+
+    def _batch(self, plan: Plan) -> list[Span]:
+        spans = [self._span(self._running[name], 0, wants_logits=True) for name in plan.decodes]
+        for part in plan.slices:
+            running = self._running[part.request_id]
+            spans.append(
+                self._span(running, part.num_tokens, wants_logits=running.is_prompt_done_after(part.num_tokens))
+            )
+        return spans
+
+    def _span(self, running: Running, num_prefill: int, *, wants_logits: bool) -> Span:
+        return Span(running.sequence, running.num_computed, running.next_tokens(num_prefill), wants_logits)
+
+    def _decode(self, runs: list[Running], spans: list[Span], voice: str) -> bool:
+        self._clear(self._store.make_room(sum(len(span.tokens) for span in spans)))
+        try:
+            self._backend.decode(spans, voice or None)
+        except EngineError as error:
+            for running in runs:
+                self._fail_running(running, FailureKind.ENGINE, str(error))
+            self._counts = replace(self._counts, last_error=str(error))
+            return False
+        for running, span in zip(runs, spans, strict=True):
+            self._store.extend(span.sequence, span.tokens)
+            running.num_computed += len(span.tokens)
+            running.pending = None
+        self._count(num_steps=1)
+        return True
+
+    def _take_tokens(self, runs: list[Running], spans: list[Span]) -> None:
+        for index, (running, span) in enumerate(zip(runs, spans, strict=True)):
+            if span.wants_logits:
+                self._take_token(running, index)
+
+    def _take_token(self, running: Running, index: int) -> None:
+        num_before = running.num_answer
+        try:
+            event = running.take(self._backend.logits(index))
+        except BadRequestError as error:
+            self._fail_running(running, FailureKind.BAD_REQUEST, str(error))
+        except EngineError as error:
+            self._fail_running(running, FailureKind.ENGINE, str(error))
+        else:
+            self._count(num_answer_tokens=running.num_answer - num_before)
+            if event is not None:
+                self._publish(event)
+            if running.finish is not None:
+                self._release(running, keep=True)
+                self._publish(running.finished(running.finish))
+
+    def _release(self, running: Running, *, keep: bool) -> None:
+        del self._running[running.job.request.request_id]
+        if running.job.request.adapter is not None:
+            self._shelf.release(running.job.voice)
+        self._clear(self._store.release(running.sequence, keep=keep))
+
+    def _fail_running(self, running: Running, kind: FailureKind, message: str) -> None:
+        self._release(running, keep=False)
+        self._fail(running.job.request.request_id, kind, message)
+
+    def _fail(self, request_id: str, kind: FailureKind, message: str) -> None:
+        self._publish(FailedEvent(request_id, kind, message))
+
+    def _clear(self, sequences: tuple[int, ...] | list[int]) -> None:
+        for sequence in sequences:
+            self._backend.truncate(sequence, 0)
+
+    def _count(
+        self,
+        *,
+        num_prompt_tokens: int = 0,
+        num_cached_tokens: int = 0,
+        num_answer_tokens: int = 0,
+        num_steps: int = 0,
+    ) -> None:
+        counts = self._counts
+        self._counts = replace(
+            counts,
+            num_prompt_tokens=counts.num_prompt_tokens + num_prompt_tokens,
+            num_cached_tokens=counts.num_cached_tokens + num_cached_tokens,
+            num_answer_tokens=counts.num_answer_tokens + num_answer_tokens,
+            num_steps=counts.num_steps + num_steps,
+        )
+
+
+class _Overloaded(BadRequestError):
+    """The queue is full."""

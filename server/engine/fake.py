@@ -1,0 +1,250 @@
+"""Fakes on the engine's seams, with outputs that can be computed in one's head. For tests of the loop and of the API.
+
+- `fake_vocabulary()`: a token is a byte; 256 and 257 are ChatML's markers.
+- `FakeBackend`: the next letter follows from every KV cell of the sequence, so a wrongly shared cell shows.
+- `FakeEngine`: says what it is told to, in pieces.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from config.errors import BadRequestError, EngineError
+from server.engine.backend import BackendShape, Logits, Span
+from server.engine.messages import (
+    AdapterRef,
+    EngineStatus,
+    Event,
+    FailedEvent,
+    FailureKind,
+    FinishedEvent,
+    FinishReason,
+    GenerateRequest,
+    TextEvent,
+    TokenChoice,
+    TokenLogprob,
+)
+from server.engine.text import TextStream
+from server.engine.vocabulary import Vocabulary
+
+END, START, NUM_TOKENS = 256, 257, 258
+MARKERS = {"<|im_end|>": END, "<|im_start|>": START}
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+DEFAULT_SHAPE = BackendShape(
+    num_cells=256, num_sequences=8, max_positions=256, max_batch_tokens=64, max_batch_spans=8, can_share_prefixes=True
+)
+
+
+class FakeVocabulary(Vocabulary):
+    """A byte is a token."""
+
+    def encode(self, text: str, is_template: bool = False, *, is_start: bool = False) -> list[int]:
+        if is_template:
+            for marker, token in MARKERS.items():
+                before, found, after = text.partition(marker)
+                if found:
+                    return [*self.encode(before, is_template=True), token, *self.encode(after, is_template=True)]
+        return list(text.encode("utf-8", "replace"))
+
+    def piece(self, token: int) -> bytes:
+        if not 0 <= token < self.size:
+            raise IndexError(f"token {token} is not in 0..{self.size - 1}")
+        return bytes([token]) if token < END else b""
+
+
+def fake_vocabulary(context_length: int = 4_096) -> FakeVocabulary:
+    return FakeVocabulary(
+        path=Path("fake.gguf"),
+        size=NUM_TOKENS,
+        architecture="fake",
+        context_length=context_length,
+        chat_template=CHATML,
+        bos_token=START,
+        bos_text="<|im_start|>",
+        eos_text="<|im_end|>",
+        add_bos=False,
+        end_tokens=frozenset({END}),
+        _model=0,
+        _vocabulary=0,
+        _adds_space=False,
+    )
+
+
+def next_token(tokens: Sequence[int], voices: Sequence[int]) -> int:
+    """Position-weighted sum of token + voice number; every 97th value ends the answer, the others give a letter."""
+    value = sum((index + 1) * (token + voice) for index, (token, voice) in enumerate(zip(tokens, voices, strict=True)))
+    return END if value % 97 == 0 else ord("a") + value % 26
+
+
+def expected_answer(prompt: Sequence[int], voice: int, boundary: int, max_tokens: int) -> bytes:
+    """What FakeBackend must lead to: `voice` is on from `boundary`; 0 is the base."""
+    tokens, voices, answer = list(prompt), [0] * min(boundary, len(prompt)), bytearray()
+    voices += [voice] * (len(tokens) - len(voices))
+    while len(answer) < max_tokens and (token := next_token(tokens, voices)) != END:
+        answer.append(token)
+        tokens.append(token)
+        voices.append(voice)
+    return bytes(answer)
+
+
+class _Cell:
+    """One KV cell. Sequences that share it hold the same object."""
+
+    def __init__(self, token: int, voice: int) -> None:
+        self.token, self.voice = token, voice
+
+
+class FakeBackend:
+    """Keeps to `backend.Backend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
+
+    An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail.
+    """
+
+    def __init__(self, shape: BackendShape = DEFAULT_SHAPE) -> None:
+        self._shape = shape
+        self._sequences: list[list[_Cell]] = [[] for _ in range(shape.num_sequences)]
+        self._last: list[Span] = []
+        self.loaded: set[str] = set()
+        self.batches: list[tuple[list[Span], str | None]] = []
+        self.is_failing = False
+
+    @property
+    def shape(self) -> BackendShape:
+        return self._shape
+
+    @property
+    def num_cells_used(self) -> int:
+        return len({id(cell) for sequence in self._sequences for cell in sequence})
+
+    def decode(self, spans: list[Span], adapter: str | None) -> None:
+        self._refuse(spans, adapter)
+        voice = 0 if adapter is None else int(adapter, 16)
+        for span in spans:
+            self._sequences[span.sequence] += [_Cell(token, voice) for token in span.tokens]
+        self._last = spans
+        self.batches.append((spans, adapter))
+
+    def logits(self, span: int) -> Logits:
+        if not self._last[span].wants_logits:
+            raise EngineError(f"no logits were asked for span {span}")
+        cells = self._sequences[self._last[span].sequence]
+        row = np.zeros(NUM_TOKENS, np.float32)
+        row[next_token([cell.token for cell in cells], [cell.voice for cell in cells])] = 8.0
+        return row
+
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+        if self._sequences[target]:
+            raise EngineError(f"sequence {target} is not empty")
+        self._sequences[target] = self._sequences[source][:num_tokens]
+
+    def truncate(self, sequence: int, num_tokens: int) -> None:
+        del self._sequences[sequence][num_tokens:]
+
+    def length(self, sequence: int) -> int:
+        return len(self._sequences[sequence])
+
+    def load_adapter(self, adapter: AdapterRef) -> None:
+        if "bad" in adapter.name:
+            raise BadRequestError(f"Adapter {adapter.name} does not fit.", "model")
+        self.loaded.add(adapter.sha256)
+
+    def free_adapter(self, sha256: str) -> None:
+        self.loaded.discard(sha256)
+
+    def close(self) -> None:
+        self.loaded.clear()
+
+    def _refuse(self, spans: list[Span], adapter: str | None) -> None:
+        num_tokens = sum(len(span.tokens) for span in spans)
+        if self.is_failing:
+            raise EngineError("The fake backend was told to fail.")
+        if adapter is not None and adapter not in self.loaded:
+            raise EngineError(f"adapter {adapter} is not loaded")
+        if num_tokens > self._shape.max_batch_tokens or len(spans) > self._shape.max_batch_spans or num_tokens == 0:
+            raise EngineError(f"a batch of {len(spans)} spans with {num_tokens} tokens")
+        if self.num_cells_used + num_tokens > self._shape.num_cells:
+            raise EngineError(f"{num_tokens} cells for {self._shape.num_cells - self.num_cells_used} free ones")
+        if any(span.start != self.length(span.sequence) for span in spans):
+            raise EngineError("a span does not go on where its sequence ends")
+
+
+class FakeEngine:
+    """Keeps to `messages.Engine`. Answers `answer`, or what `answer(request)` returns, `piece_bytes` bytes an event.
+
+    failure: end every request with this kind, after `num_pieces_before_failure` pieces. gate: clear it to hold answers
+    before each piece. requests, cancelled, dropped_scopes: what was asked of it. bad_adapters: names that are refused.
+    """
+
+    def __init__(self, answer: str | Callable[[GenerateRequest], str] = "All good.", piece_bytes: int = 4) -> None:
+        self._answer = answer
+        self._piece_bytes = piece_bytes
+        self.failure: FailureKind | None = None
+        self.num_pieces_before_failure = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.requests: list[GenerateRequest] = []
+        self.cancelled: list[str] = []
+        self.dropped_scopes: list[str | None] = []
+        self.bad_adapters: set[str] = set()
+        self.current = EngineStatus(is_ready=False)
+
+    async def start(self) -> None:
+        self.current = EngineStatus(is_ready=True, pid=1, num_cells=DEFAULT_SHAPE.num_cells)
+
+    async def stop(self) -> None:
+        self.current = EngineStatus(is_ready=False)
+
+    def status(self) -> EngineStatus:
+        return self.current
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        self.requests.append(request)
+        is_over = False
+        try:
+            async for event in self._events(request):
+                is_over = not isinstance(event, TextEvent)
+                yield event
+        finally:
+            if not is_over:
+                self.cancelled.append(request.request_id)
+
+    async def check_adapter(self, adapter: AdapterRef) -> None:
+        if adapter.name in self.bad_adapters:
+            raise BadRequestError(f"Adapter {adapter.name} has no effect on this base.", "model", "bad_adapter")
+
+    async def drop_prefixes(self, scope: str | None = None) -> None:
+        self.dropped_scopes.append(scope)
+
+    async def _events(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        whole = (self._answer if isinstance(self._answer, str) else self._answer(request)).encode()
+        answer = whole[: request.max_tokens]
+        stream = TextStream(request.stop)
+        for number, start in enumerate(range(0, len(answer), self._piece_bytes)):
+            await self.gate.wait()
+            if self.failure is not None and number >= self.num_pieces_before_failure:
+                break
+            piece = answer[start : start + self._piece_bytes]
+            if text := stream.push(piece):
+                yield TextEvent(request.request_id, text, len(piece), _choices(request, piece))
+            if stream.is_stopped:
+                break
+        if self.failure is not None:
+            yield FailedEvent(request.request_id, self.failure, f"The fake engine was told to fail: {self.failure}.")
+            return
+        if rest := stream.finish():
+            yield TextEvent(request.request_id, rest, 0)
+        is_cut = len(answer) < len(whole) and not stream.is_stopped
+        reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
+        yield FinishedEvent(request.request_id, reason, len(request.tokens), 0, len(answer), 0.0, 0.0, 0.0)
+
+
+def _choices(request: GenerateRequest, piece: bytes) -> tuple[TokenChoice, ...]:
+    """One choice a byte, each with log-probability 0 and no alternatives."""
+    if request.num_top_logprobs is None:
+        return ()
+    return tuple(TokenChoice(TokenLogprob(byte, bytes([byte]), 0.0)) for byte in piece)

@@ -1,0 +1,275 @@
+"""Which sequence holds which tokens, and who may share them: an exact prefix cache over KV cells, without any I/O.
+
+    sequence 3 (live)   [a b c d e f]          cells  0 1 2 3 4 5
+    sequence 7 (idle)   [a b c x y]            cells  0 1 2 6 7       a b c are the same cells, counted once
+
+A prefix is shared only where token, adapter-or-base at each position, and scope are all equal. Finished sequences stay
+as idle ones until their cells or their id are needed; the least recently used goes first. Live sequences reserve all
+the cells that they can ever need, so nothing that was admitted fails for want of cells.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.errors import EngineError
+
+Tokens = NDArray[np.int32]
+"""Shape (n,)."""
+BASE_VOICE = ""
+NO_BOUNDARY = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixKey:
+    """What besides the tokens decides a KV cell: `voice` (an adapter's sha256) is on from `boundary`, the base before.
+
+    scope: whose private content it may hold.
+    """
+
+    scope: str = ""
+    voice: str = BASE_VOICE
+    boundary: int = NO_BOUNDARY
+
+    def comparable_length(self, other: "PrefixKey") -> int:
+        """Up to which position equal tokens mean equal cells."""
+        if self.scope != other.scope:
+            return 0
+        if (self.voice, self.boundary) == (other.voice, other.boundary):
+            return NO_BOUNDARY
+        return min(self.boundary, other.boundary)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The best prefix found. num_coming > num_ready: a running request is computing more of it right now."""
+
+    source: int | None
+    num_ready: int
+    num_coming: int
+
+
+NO_MATCH = Match(None, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an admitted request goes, and what must be done first, in this order.
+
+    forget: sequences to clear. source: copy its first num_shared tokens to `sequence`; where source is `sequence`
+    itself, cut it at num_shared instead.
+    """
+
+    sequence: int
+    forget: tuple[int, ...]
+    source: int | None
+    num_shared: int
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """tokens and cells have room for all that is reserved; the first `length` are computed, `num_known` are known."""
+
+    key: PrefixKey
+    tokens: Tokens
+    cells: NDArray[np.int32]
+    num_known: int
+    length: int = 0
+    is_live: bool = True
+    is_forgotten: bool = False
+    last_used: int = 0
+
+    @property
+    def num_outstanding(self) -> int:
+        return len(self.tokens) - self.length if self.is_live else 0
+
+    @property
+    def own_cells(self) -> NDArray[np.int32]:
+        return self.cells[: self.length]
+
+
+class PrefixStore:
+    """Sequences by id, and a count of references for each cell."""
+
+    def __init__(self, num_cells: int, num_sequences: int, *, can_share: bool = True) -> None:
+        self.num_cells = num_cells
+        self._can_share = can_share
+        self._sequences: dict[int, _Sequence] = {}
+        self._free_ids = list(range(num_sequences))[::-1]
+        self._free_cells = list(range(num_cells))[::-1]
+        self._references = np.zeros(num_cells, np.int32)
+        self._live_references = np.zeros(num_cells, np.int32)
+        self._num_live_cells = 0
+        self._clock = 0
+        self._num_sequences = num_sequences
+
+    @property
+    def num_cells_used(self) -> int:
+        return self.num_cells - len(self._free_cells)
+
+    @property
+    def sequences(self) -> dict[int, int]:
+        """Length by sequence id, of all that hold anything or are live."""
+        return {number: sequence.length for number, sequence in self._sequences.items()}
+
+    def match(self, key: PrefixKey, tokens: Tokens) -> Match:
+        """The longest shared prefix. The last prompt token is always left to compute, because its logits are needed."""
+        best = NO_MATCH
+        for number, sequence in self._sequences.items() if self._can_share else ():
+            limit = min(key.comparable_length(sequence.key), len(tokens) - 1)
+            if sequence.is_forgotten or limit <= best.num_ready:
+                continue
+            common = _common_length(tokens[:limit], sequence.tokens[: sequence.num_known])
+            ready = min(common, sequence.length)
+            if ready > best.num_ready:
+                best = Match(number, ready, max(common if sequence.is_live else ready, best.num_coming))
+            elif sequence.is_live and common > best.num_coming:
+                best = Match(best.source, best.num_ready, common)
+        return best
+
+    def can_admit(self, match: Match, num_tokens: int) -> bool:
+        """Would a sequence of `num_tokens` in the end fit beside what all live ones still may grow to?"""
+        if not self._free_ids and not self._idle():
+            return False
+        already_live = self._count_live(match)
+        outstanding = sum(sequence.num_outstanding for sequence in self._sequences.values())
+        return self._num_live_cells + outstanding + num_tokens - already_live <= self.num_cells
+
+    def admit(self, key: PrefixKey, prompt: Tokens, num_tokens: int, match: Match) -> Placement:
+        """Reserve `num_tokens` cells and a sequence id. Call only where `can_admit`, with the same match."""
+        source = None if match.source is None else self._sequences[match.source]
+        shared = np.empty(0, np.int32) if source is None else source.own_cells[: match.num_ready].copy()
+        if source is not None:
+            source.last_used = self._tick()
+        number, forget = self._take_id(match.source)
+        sequence = _Sequence(key, np.zeros(num_tokens, np.int32), np.zeros(num_tokens, np.int32), len(prompt))
+        sequence.tokens[: len(prompt)] = prompt
+        self._attach(sequence, shared)
+        if number in self._sequences:
+            self._detach(self._sequences[number])
+        self._sequences[number] = sequence
+        return Placement(number, forget, match.source if len(shared) else None, len(shared))
+
+    def make_room(self, num_tokens: int) -> list[int]:
+        """Free cells for the next batch. Returns the idle sequences that had to go and must be cleared."""
+        gone: list[int] = []
+        while len(self._free_cells) < num_tokens:
+            victims = self._idle()
+            if not victims:
+                raise EngineError(
+                    f"{num_tokens} cells are needed, {len(self._free_cells)} of {self.num_cells} are free."
+                )
+            gone.append(self._forget(victims[0]))
+        return gone
+
+    def extend(self, number: int, tokens: tuple[int, ...]) -> None:
+        """These tokens were computed at the end of a live sequence."""
+        sequence = self._sequences[number]
+        end = sequence.length + len(tokens)
+        if not sequence.is_live or end > len(sequence.tokens):
+            raise EngineError(f"Sequence {number} grows to {end} tokens, beyond its reservation.")
+        sequence.tokens[sequence.length : end] = tokens
+        sequence.num_known = max(sequence.num_known, end)
+        self._attach(sequence, np.array([self._free_cells.pop() for _ in tokens], np.int32))
+
+    def release(self, number: int, *, keep: bool) -> list[int]:
+        """A request is over. Its sequence stays as an idle one if `keep`. Returns the sequences to clear."""
+        sequence = self._sequences[number]
+        if not keep or not self._can_share or sequence.is_forgotten or sequence.length == 0:
+            return [self._forget(number)]
+        self._set_idle(sequence)
+        covered = [other for other in self._idle() if self._is_covered(other, by=number)]
+        if any(self._is_covered(number, by=other) for other in self._idle() if other not in covered):
+            covered.append(number)
+        return [self._forget(other) for other in covered]
+
+    def forget(self, scope: str | None) -> list[int]:
+        """Drop what is cached of one scope, or of all. Live sequences are shared no more and dropped at their end."""
+        chosen = [n for n, sequence in self._sequences.items() if scope is None or sequence.key.scope == scope]
+        for number in chosen:
+            self._sequences[number].is_forgotten = True
+        return [self._forget(number) for number in chosen if not self._sequences[number].is_live]
+
+    def check(self) -> None:
+        """Raises EngineError where cells or sequence ids do not add up."""
+        references = np.zeros(self.num_cells, np.int32)
+        for sequence in self._sequences.values():
+            references[sequence.own_cells] += 1
+        ids = sorted([*self._free_ids, *self._sequences])
+        used = int(np.count_nonzero(references))
+        if ids != list(range(self._num_sequences)) or not np.array_equal(references, self._references):
+            raise EngineError(f"Sequence ids or cell references do not add up: {len(ids)} ids, {used} cells.")
+        if used != self.num_cells_used or len(set(self._free_cells)) != len(self._free_cells):
+            raise EngineError(f"{used} cells are referenced, {self.num_cells_used} are counted as used.")
+        if self._num_live_cells != int(np.count_nonzero(self._live_references)):
+            raise EngineError("The number of cells of live sequences does not add up.")
+
+    def _take_id(self, source: int | None) -> tuple[int, tuple[int, ...]]:
+        """A free id, else the least recently used idle one, else the source itself, which is then cut."""
+        if self._free_ids:
+            return self._free_ids.pop(), ()
+        idle = self._idle()
+        victim = next((number for number in idle if number != source), None)
+        if victim is None:
+            return idle[0], ()
+        self._forget(victim)
+        return self._free_ids.pop(), (victim,)
+
+    def _idle(self) -> list[int]:
+        """Least recently used first."""
+        idle = [(sequence.last_used, n) for n, sequence in self._sequences.items() if not sequence.is_live]
+        return [number for _, number in sorted(idle)]
+
+    def _count_live(self, match: Match) -> int:
+        if match.source is None:
+            return 0
+        cells = self._sequences[match.source].own_cells[: match.num_ready]
+        return int(np.count_nonzero(self._live_references[cells]))
+
+    def _is_covered(self, number: int, *, by: int) -> bool:
+        if number == by:
+            return False
+        small, large = self._sequences[number], self._sequences[by]
+        if small.key.comparable_length(large.key) < small.length or small.length > large.length:
+            return False
+        return bool(np.array_equal(small.tokens[: small.length], large.tokens[: small.length]))
+
+    def _attach(self, sequence: _Sequence, cells: NDArray[np.int32]) -> None:
+        end = sequence.length + len(cells)
+        sequence.cells[sequence.length : end] = cells
+        sequence.length = end
+        self._references[cells] += 1
+        self._num_live_cells += int(np.count_nonzero(self._live_references[cells] == 0))
+        self._live_references[cells] += 1
+
+    def _set_idle(self, sequence: _Sequence) -> None:
+        cells = sequence.own_cells
+        self._live_references[cells] -= 1
+        self._num_live_cells -= int(np.count_nonzero(self._live_references[cells] == 0))
+        sequence.is_live = False
+        sequence.last_used = self._tick()
+
+    def _detach(self, sequence: _Sequence) -> None:
+        if sequence.is_live:
+            self._set_idle(sequence)
+        cells = sequence.own_cells
+        self._references[cells] -= 1
+        self._free_cells.extend(cells[self._references[cells] == 0].tolist())
+
+    def _forget(self, number: int) -> int:
+        self._detach(self._sequences.pop(number))
+        self._free_ids.append(number)
+        return number
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock
+
+
+def _common_length(first: Tokens, second: Tokens) -> int:
+    length = min(len(first), len(second))
+    if length == 0 or first[0] != second[0]:
+        return 0
+    differences = np.flatnonzero(first[:length] != second[:length])
+    return int(differences[0]) if len(differences) else length

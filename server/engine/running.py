@@ -1,0 +1,150 @@
+"""One running request: its tokens, its sampler, its text, and the events that come out of each new token."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from config.errors import EngineError
+from server.engine.backend import Logits, Pieces
+from server.engine.messages import FinishedEvent, FinishReason, GenerateRequest, TextEvent, TokenChoice
+from server.engine.prefixes import BASE_VOICE, NO_BOUNDARY, PrefixKey, Tokens
+from server.engine.sampling import Sampler, describe_choice
+from server.engine.scheduler import Work
+from server.engine.schema import SchemaMask
+from server.engine.text import TextStream
+
+
+@dataclass(slots=True)
+class Job:
+    """An accepted request with what is worked out once. Times are from time.monotonic()."""
+
+    request: GenerateRequest
+    max_tokens: int
+    schema: SchemaMask | None
+    received: float = field(default_factory=time.monotonic)
+
+    tokens: Tokens = field(init=False)
+    key: PrefixKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = np.array(self.request.tokens, np.int32)
+        self.key = PrefixKey(self.request.scope, self.voice, self.boundary)
+
+    @property
+    def voice(self) -> str:
+        return self.request.adapter.sha256 if self.request.adapter else BASE_VOICE
+
+    @property
+    def boundary(self) -> int:
+        return self.request.voice_boundary if self.request.adapter else NO_BOUNDARY
+
+    @property
+    def num_tokens(self) -> int:
+        """Cells that it needs in the end."""
+        return len(self.request.tokens) + self.max_tokens
+
+
+@dataclass(slots=True)
+class Running:
+    """A job with a sequence. `num_computed` tokens are in it; `pending` is sampled and not yet in it."""
+
+    job: Job
+    sequence: int
+    num_cached: int
+    pieces: Pieces
+    started: float = field(default_factory=time.monotonic)
+    first_token: float = 0.0
+    num_computed: int = 0
+    num_answer: int = 0
+    pending: int | None = None
+    finish: FinishReason | None = None
+    sampler: Sampler = field(init=False)
+    text: TextStream = field(init=False)
+    _num_unshown: int = 0
+    _choices: list[TokenChoice] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        request = self.job.request
+        self.num_computed = self.num_cached
+        self.sampler = Sampler(request.sampling, request.tokens)
+        self.text = TextStream(request.stop)
+
+    @property
+    def work(self) -> Work:
+        job = self.job
+        if self.pending is not None:
+            return Work(job.request.request_id, job.voice, 0)
+        is_base = self.num_computed < job.boundary
+        end = min(job.boundary, len(job.tokens)) if is_base else len(job.tokens)
+        return Work(job.request.request_id, BASE_VOICE if is_base else job.voice, end - self.num_computed)
+
+    def next_tokens(self, num_prefill: int) -> tuple[int, ...]:
+        """What the next batch computes: a slice of the prompt, or (0) the pending token."""
+        if self.pending is not None:
+            return (self.pending,)
+        return self.job.request.tokens[self.num_computed : self.num_computed + num_prefill]
+
+    def is_prompt_done_after(self, num_prefill: int) -> bool:
+        return self.num_computed + num_prefill >= len(self.job.tokens)
+
+    def take(self, logits: Logits) -> TextEvent | None:
+        """Sample one token; sets `finish` where the answer ends. Raises EngineError on unusable logits."""
+        schema, request = self.job.schema, self.job.request
+        token = self.sampler.choose(logits, schema.allowed() if schema else None)
+        if not math.isfinite(logits[token]):
+            raise EngineError("The model computed no usable numbers; its adapter or its file may be damaged.")
+        self.first_token = self.first_token or time.monotonic()
+        if token in self.pieces.end_tokens:
+            self.finish = FinishReason.STOP
+            return self._show(self.text.finish())
+        self.pending = token
+        self.num_answer += 1
+        self._num_unshown += 1
+        if request.num_top_logprobs is not None:
+            self._choices.append(describe_choice(logits, token, request.num_top_logprobs, self.pieces.piece))
+        return self._push(token)
+
+    def _push(self, token: int) -> TextEvent | None:
+        schema = self.job.schema
+        text = self.text.push(self.pieces.piece(token))
+        if schema is not None:
+            schema.accept(token)
+        if self.text.is_stopped:
+            self.finish = FinishReason.STOP
+            self._drop_choices_behind(text)
+            return self._show(text)
+        if schema is not None and schema.is_complete:
+            self.finish = FinishReason.STOP
+        elif self.num_answer >= self.job.max_tokens:
+            self.finish = FinishReason.LENGTH
+        return self._show(text + self.text.finish() if self.finish else text)
+
+    def _show(self, text: str) -> TextEvent | None:
+        if not text:
+            return None
+        event = TextEvent(self.job.request.request_id, text, self._num_unshown, tuple(self._choices))
+        self._num_unshown, self._choices = 0, []
+        return event
+
+    def _drop_choices_behind(self, text: str) -> None:
+        """Log-probabilities of tokens that only a stop string held are not part of the answer."""
+        kept, num_bytes = 0, len(text.encode())
+        while kept < len(self._choices) and num_bytes > 0:
+            num_bytes -= len(self._choices[kept].chosen.piece)
+            kept += 1
+        del self._choices[kept:]
+
+    def finished(self, reason: FinishReason) -> FinishedEvent:
+        received = self.job.received
+        return FinishedEvent(
+            request_id=self.job.request.request_id,
+            reason=reason,
+            num_prompt_tokens=len(self.job.tokens),
+            num_cached_tokens=self.num_cached,
+            num_answer_tokens=self.num_answer,
+            queued_seconds=self.started - received,
+            first_token_seconds=self.first_token - received,
+            total_seconds=time.monotonic() - received,
+        )
