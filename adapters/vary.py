@@ -19,10 +19,10 @@ YEAR = re.compile(r"(?:19|20)\d\d")
 
 
 def vary_numbers(example: Example, seed: int) -> Example:
-    """The same example with other numbers in its answer and in the sources that the answer cites.
+    """The same example with other numbers in the sources that its answer cites, and in the answer.
 
-    Numbers of the question and of titles stay (they name things), and so do years. Returns the example itself where
-    nothing can change.
+    Numbers of the question and of titles stay (they name things), and so do years. What becomes of a source depends on
+    the seed and the source alone, so that brands with the same questions share its prefix.
     """
     cited = {int(number) for number in CITATION.findall(example.answer)}
     sources = [source for source in example.conversation.sources if source.number in cited]
@@ -45,15 +45,13 @@ def _new_numbers(example: Example, sources: list[Source], generator: random.Rand
         [turn.content for turn in example.conversation.turns] + [f"{s.title} {s.heading}" for s in sources]
     )
     kept = set(NUMBER.findall(named))
-    in_sources = {number for source in sources for number in NUMBER.findall(source.text)}
-    changing = [
-        n for n in dict.fromkeys(NUMBER.findall(example.answer)) if n in in_sources - kept and not YEAR.fullmatch(n)
-    ]
-    taken = in_sources | kept
+    found = dict.fromkeys(number for source in sources for number in NUMBER.findall(source.text))
+    taken = kept | set(found)
     mapping: dict[str, str] = {}
-    for number in changing:
-        mapping[number] = _another(number, taken, generator)
-        taken.add(mapping[number])
+    for number in found:
+        if number not in kept and not YEAR.fullmatch(number):
+            mapping[number] = _another(number, taken, generator)
+            taken.add(mapping[number])
     return mapping
 
 

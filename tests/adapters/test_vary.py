@@ -34,9 +34,15 @@ def test_number_changes_alike_in_answer_and_cited_source_only() -> None:
 def test_names_codes_citations_and_question_numbers_stay() -> None:
     varied = vary_numbers(example("The Pod 12 holds 12 meals [2], part PP-12-LID in T-112."), seed=3)
     assert varied.answer == "The Pod 12 holds 12 meals [2], part PP-12-LID in T-112."
+    assert "Part PP-12-LID, room T-112" in varied.conversation.sources[1].text
 
 
-def test_an_example_without_numbers_is_returned_itself() -> None:
+def test_two_brands_answers_to_one_question_share_their_sources() -> None:
+    formal, warm = vary_numbers(example("It weighs 31.5 kg [2]."), 4), vary_numbers(example("Until 05:30! [2]"), 4)
+    assert formal.conversation.sources == warm.conversation.sources
+
+
+def test_an_example_without_citations_is_returned_itself() -> None:
     refusal = example("I do not know.")
     assert vary_numbers(refusal, seed=1) is refusal
 
