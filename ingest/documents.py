@@ -160,6 +160,9 @@ class VectorIndex(Protocol):
     def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
         """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""
 
+    def fetch(self, chunk_ids: list[str]) -> dict[str, Vectors]:
+        """The stored vectors, each of shape (1, d); unknown ids are left out."""
+
     def count(self) -> int: ...
 
 

@@ -15,8 +15,11 @@ SAMPLE_CHARACTERS = 16_384
 def parse(data: bytes, name: str) -> ParsedDocument:
     text = decode(data).replace("\x00", "")
     csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), skipinitialspace=True)
+    rows = [row for row in reader if any(row)]
     outline = Outline()
-    outline.table(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), skipinitialspace=True))
+    outline.place(f"rows 1-{len(rows)}")
+    outline.table(rows)
     return outline.finish("text/csv", name)
 
 

@@ -1,0 +1,79 @@
+"""Chunks by words: SQLite FTS5 with the Porter stemmer and BM25."""
+
+import re
+
+from ingest.documents import Hit, IndexedChunk
+from ingest.tables import FactTables
+
+TITLE_WEIGHT, HEADING_WEIGHT, BODY_WEIGHT = 1.5, 1.5, 1.0
+
+COMMON_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a an and are as at be by can did do does for from had has have how i if in into is it its may me my of on or"
+        " our shall she should so than that the their them then there they this to was we were what when where which"
+        " who whom whose why will with would you your auf aus bei das dem den der des ein eine einem einen einer es für"
+        " ich im ist mit nach oder sich sie sind und von vom wer wie wird wo zu zum zur",
+    )
+)
+"""English and German words that stand in nearly every chunk: they rank nothing and make the query slow.
+German ones that mean something else in English ("die", "war") are not among them."""
+
+
+class Fts5Index:
+    """`LexicalIndex` in the catalog's own database, so that one transaction covers both."""
+
+    def __init__(self, tables: FactTables) -> None:
+        self._tables = tables
+
+    def upsert(self, chunks: list[IndexedChunk]) -> None:
+        self.delete([item.chunk.chunk_id for item in chunks])
+        with self._tables.transaction() as connection:
+            for item in chunks:
+                cursor = connection.execute(
+                    "INSERT INTO lexical_rows (chunk_id, knowledge_base) VALUES (?, ?)",
+                    (item.chunk.chunk_id, item.knowledge_base),
+                )
+                connection.execute(
+                    "INSERT INTO lexical_words (rowid, title, heading, body) VALUES (?, ?, ?, ?)",
+                    (cursor.lastrowid, item.title, item.chunk.heading, item.chunk.text),
+                )
+
+    def delete(self, chunk_ids: list[str]) -> None:
+        with self._tables.transaction() as connection:
+            for chunk_id in chunk_ids:
+                row = connection.execute(
+                    "DELETE FROM lexical_rows WHERE chunk_id = ? RETURNING row_number", (chunk_id,)
+                ).fetchone()
+                if row:
+                    connection.execute("DELETE FROM lexical_words WHERE rowid = ?", (row["row_number"],))
+
+    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+        expression = match_expression(query)
+        if not expression or not knowledge_bases:
+            return []
+        marks = ", ".join("?" * len(knowledge_bases))
+        with self._tables.reading() as connection:
+            rows = connection.execute(
+                f"SELECT chunk_id, bm25(lexical_words, {TITLE_WEIGHT}, {HEADING_WEIGHT}, {BODY_WEIGHT}) AS cost"
+                " FROM lexical_words JOIN lexical_rows ON row_number = lexical_words.rowid"
+                f" WHERE lexical_words MATCH ? AND knowledge_base IN ({marks}) ORDER BY cost, row_number LIMIT ?",
+                (expression, *knowledge_bases, limit),
+            ).fetchall()
+        return [Hit(row["chunk_id"], -row["cost"]) for row in rows]
+
+    def count(self) -> int:
+        with self._tables.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM lexical_rows").fetchone()[0])
+
+
+def match_expression(query: str) -> str:
+    """An FTS5 expression that finds any of the words; every word is quoted, so nothing in it is an operator."""
+    words = list(dict.fromkeys(re.findall(r"\w+", query)))
+    telling = [word for word in words if word.lower() not in COMMON_WORDS or _is_abbreviation(word)]
+    return " OR ".join(f'"{word}"' for word in telling or words)
+
+
+def _is_abbreviation(word: str) -> bool:
+    """IT is not it, and WHO is not who."""
+    return len(word) > 1 and word.isupper()

@@ -1,0 +1,153 @@
+"""The facade over all facts: one object that the server and the command line use to ingest and to search."""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from config.brands import NAME
+from config.datadir import DataDirectory
+from config.errors import BadRequestError, NotFoundError
+from config.settings import IngestSettings
+from ingest.catalog import Catalog
+from ingest.chunk import ChunkSizes
+from ingest.documents import Chunk, Document, Embedder, Failure, Hit, IngestReport, Parity, Progress
+from ingest.lexical import Fts5Index
+from ingest.pipeline import Pipeline
+from ingest.tables import FactTables
+from ingest.vectors import ChromaIndex
+from ingest.writer import IndexWriter
+
+SELF_SEARCH = 10
+"""Nearest neighbours among which a chunk must find itself; more than one, as equal texts have equal vectors."""
+
+
+class FactStore:
+    """Catalog, vectors, words and embedder of one data directory.
+
+    The caller holds the directory (`DataDirectory.own`). Thread-safe: ingest and remove take turns, reads and searches
+    go on meanwhile and see each document whole, before or after.
+    """
+
+    def __init__(self, tables: FactTables, vectors: ChromaIndex, embedder: Embedder, pipeline: "PipelineMaker") -> None:
+        self._tables = tables
+        self._vectors = vectors
+        self._embedder = embedder
+        self._catalog = Catalog(tables)
+        self._lexical = Fts5Index(tables)
+        self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder)
+        self._pipeline = pipeline(self._catalog, self._writer)
+        self._writing = threading.Lock()
+        self._writer.heal()
+
+    @staticmethod
+    def open(
+        data: DataDirectory, settings: IngestSettings, embedder: Embedder, count_tokens: Callable[[str], int]
+    ) -> "FactStore":
+        """Open or create, and mend what a killed process left. `count_tokens` counts in the base model's tokens."""
+        data.create()
+        sizes = ChunkSizes(settings.chunk_tokens, embedder.max_tokens, count_tokens, embedder.count_tokens)
+
+        def make(catalog: Catalog, writer: IndexWriter) -> Pipeline:
+            return Pipeline(settings, catalog, writer, sizes, embedder.identity)
+
+        vectors = ChromaIndex(data.chroma, embedder.identity)
+        return FactStore(FactTables(data.database), vectors, embedder, make)
+
+    def ingest(
+        self,
+        source: Path,
+        knowledge_base: str,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Bring the knowledge base up to date with a folder (what has gone from it is removed) or one file.
+
+        Raises BadRequestError for a source that does not exist or a name that is none. Files that fail are in the
+        report. A run that is interrupted is resumed by the next one; what it had indexed stays.
+        """
+        if not NAME.fullmatch(knowledge_base):
+            raise BadRequestError(
+                f"{knowledge_base!r} is no name for a knowledge base.",
+                "knowledge_base",
+                hint="Use lower-case letters, digits, '.', '_' and '-'.",
+            )
+        with self._writing:
+            return self._pipeline.run(
+                source, knowledge_base, dry_run=dry_run, on_progress=on_progress or (lambda _: None)
+            )
+
+    def remove(self, knowledge_base: str, path: str | None = None) -> int:
+        """Remove one document, or all of the knowledge base. Returns how many there were; the files stay."""
+        with self._writing:
+            entries = self._catalog.entries(knowledge_base)
+            chosen = [entry for entry in entries if path is None or entry.state.path == path]
+            self._writer.remove([entry.document.document_id for entry in chosen])
+            for item in self._catalog.failures(knowledge_base):
+                if path is None or item.state.path == path:
+                    self._catalog.forget_failure(knowledge_base, item.state.path)
+            return len(chosen)
+
+    def documents(self, knowledge_base: str | None = None) -> list[Document]:
+        """By knowledge base and path."""
+        return [entry.document for entry in self._catalog.entries(knowledge_base)]
+
+    def document(self, document_id: str) -> Document:
+        """Raises NotFoundError."""
+        found = self._catalog.documents([document_id])
+        if not found:
+            raise NotFoundError(f"There is no document {document_id}.", "document_not_found")
+        return found[document_id]
+
+    def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        """Ids that are gone are left out."""
+        return self._catalog.documents(document_ids)
+
+    def chunks_of(self, document_id: str) -> list[Chunk]:
+        """In reading order; empty for an unknown document."""
+        return self._catalog.chunks_of([document_id])
+
+    def chunks(self, chunk_ids: Sequence[str]) -> dict[str, Chunk]:
+        """Ids that are gone are left out: a search may find what is being removed."""
+        return self._catalog.chunks(chunk_ids)
+
+    def failures(self, knowledge_base: str | None = None) -> list[Failure]:
+        """Files that the last run over them could not index."""
+        return [item.failure for item in self._catalog.failures(knowledge_base)]
+
+    def knowledge_bases(self) -> list[str]:
+        return self._catalog.knowledge_bases()
+
+    def search_dense(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+        """By meaning; `score` is the cosine similarity."""
+        return self._vectors.search(self._embedder.embed([query]), knowledge_bases, limit)
+
+    def search_lexical(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+        """By words; `score` is BM25, larger is better."""
+        return self._lexical.search(query, knowledge_bases, limit)
+
+    def check_parity(self, sample: int = 50) -> Parity:
+        """Compare the counts of catalog, vectors and words, and let a random sample of chunks find themselves."""
+        chunk_ids = self._catalog.sample_chunk_ids(sample)
+        bases = tuple(self.knowledge_bases())
+        vectors = self._vectors.fetch(chunk_ids)
+        num_found = 0
+        for chunk_id, vector in vectors.items():
+            hits = self._vectors.search(vector, bases, SELF_SEARCH)
+            num_found += any(hit.chunk_id == chunk_id for hit in hits) or _is_crowded(hits)
+        counts = (self._catalog.count_chunks(), self._vectors.count(), self._lexical.count())
+        return Parity(*counts, num_sampled=len(chunk_ids), num_found=num_found)
+
+    def close(self) -> None:
+        """Wait for a running ingest, then release all files."""
+        with self._writing:
+            self._vectors.close()
+            self._tables.close()
+
+
+PipelineMaker = Callable[[Catalog, IndexWriter], Pipeline]
+
+
+def _is_crowded(hits: Sequence[Hit]) -> bool:
+    """So many chunks have this very text that the one in question may be ranked behind the limit."""
+    return len(hits) == SELF_SEARCH and hits[-1].score > 0.9999

@@ -1,0 +1,108 @@
+"""The tables of facts in the data directory's SQLite file: their schema, one writer, a pool of readers."""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from config.database import migrate, open_database
+
+MIGRATIONS = (
+    """
+    CREATE TABLE documents (
+        document_id TEXT PRIMARY KEY,
+        knowledge_base TEXT NOT NULL,
+        path TEXT NOT NULL,
+        root TEXT NOT NULL,
+        title TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        content_hash TEXT NOT NULL,
+        num_chunks INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        modified_nanoseconds INTEGER NOT NULL,
+        indexed_unix_seconds INTEGER NOT NULL,
+        recipe TEXT NOT NULL,
+        UNIQUE (knowledge_base, path)
+    );
+    CREATE TABLE chunks (
+        chunk_id TEXT PRIMARY KEY,
+        document_id TEXT NOT NULL REFERENCES documents ON DELETE CASCADE,
+        ordinal INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        heading_path TEXT NOT NULL,
+        location TEXT NOT NULL,
+        num_tokens INTEGER NOT NULL,
+        UNIQUE (document_id, ordinal)
+    );
+    CREATE TABLE failures (
+        knowledge_base TEXT NOT NULL,
+        path TEXT NOT NULL,
+        root TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        modified_nanoseconds INTEGER NOT NULL,
+        recipe TEXT NOT NULL,
+        PRIMARY KEY (knowledge_base, path)
+    );
+    CREATE TABLE doubtful_vectors (chunk_id TEXT PRIMARY KEY);
+    CREATE TABLE lexical_rows (
+        row_number INTEGER PRIMARY KEY,
+        chunk_id TEXT NOT NULL UNIQUE,
+        knowledge_base TEXT NOT NULL
+    );
+    CREATE VIRTUAL TABLE lexical_words USING fts5 (
+        title, heading, body, tokenize = 'porter unicode61 remove_diacritics 2'
+    );
+    """,
+)
+
+
+class FactTables:
+    """One connection that writes, guarded by a lock, and as many that read as there are threads reading at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = open_database(path)
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        migrate(self._writer, "facts", MIGRATIONS)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing. Nested blocks of one thread become part of the outermost one."""
+        with self._lock:
+            if self._depth == 0:
+                self._writer.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield self._writer
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._writer.execute("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                self._writer.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A consistent view (WAL) that neither waits for the writer nor disturbs it."""
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = open_database(self._path)
+        try:
+            yield connection
+        finally:
+            self._idle.put(connection)
+
+    def close(self) -> None:
+        with self._lock:
+            self._writer.close()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
