@@ -24,7 +24,7 @@ class SentenceEmbedder:
     def __init__(self, model: Any, identity: str) -> None:
         self._model = model
         self.identity = identity
-        self.dimensions = int(model.get_sentence_embedding_dimension())
+        self.dimensions = int(model.get_embedding_dimension())
         self.max_tokens = int(model.max_seq_length)
         self._counter = _plain_tokenizer(model)
         self._cutter = _plain_tokenizer(model)
