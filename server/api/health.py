@@ -1,0 +1,30 @@
+"""Is it alive, can it answer, and how is it doing."""
+
+from fastapi import APIRouter, Response
+from starlette.responses import JSONResponse
+
+from server.api.context import KeyOf, ServicesOf
+from server.failures import RETRY_AFTER_RESTART_SECONDS
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+async def read_health() -> dict[str, str]:
+    """The process answers; nothing else is meant."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=None)
+async def read_readiness(services: ServicesOf) -> Response:
+    """200 where questions are answered now, else 503 with the reason."""
+    reason = services.readiness()
+    if not reason:
+        return JSONResponse({"status": "ready"})
+    headers = {"Retry-After": str(RETRY_AFTER_RESTART_SECONDS)}
+    return JSONResponse({"status": "not ready", "reason": reason}, 503, headers)
+
+
+@router.get("/metrics", response_model=None)
+async def read_metrics(services: ServicesOf, key: KeyOf) -> Response:
+    return Response(services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

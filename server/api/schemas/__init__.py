@@ -1,0 +1,1 @@
+"""Wire types: what clients send, checked by pydantic; they never enter the engine."""

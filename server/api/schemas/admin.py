@@ -1,0 +1,42 @@
+"""Bodies of the admin API."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from config.brands import NAME
+from server.api.schemas.common import Body
+
+KnowledgeBaseName = Annotated[str, Field(pattern=f"^(?:{NAME.pattern})$")]
+ShortName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class IngestBody(Body):
+    """path: on the server's machine, a file or a folder."""
+
+    path: Path
+    knowledge_base: KnowledgeBaseName
+    dry_run: bool = False
+
+
+class AdapterBody(Body):
+    """path: a GGUF LoRA on the server's machine; it is copied. card: how it was trained, kept beside it."""
+
+    brand: KnowledgeBaseName
+    path: Path
+    card: dict[str, Any] | None = None
+    activate: bool = False
+
+
+class ActivateBody(Body):
+    """version: like "halden@2". Or brand alone, to go back to the base."""
+
+    version: ShortName | None = None
+    brand: ShortName | None = None
+
+
+class KeyBody(Body):
+    name: ShortName
+    role: Literal["admin", "reader"] = "reader"
+    brands: Annotated[tuple[ShortName, ...], Field(max_length=1_000)] = ()

@@ -1,0 +1,47 @@
+"""The application: routes behind the guard, wired to services. `server.app` starts it on a port."""
+
+from fastapi import FastAPI
+
+from server.api import (
+    admin,
+    admin_adapters,
+    admin_keys,
+    chat,
+    completions,
+    documents,
+    embeddings,
+    failures,
+    health,
+    models,
+    page,
+    session,
+)
+from server.api.guard import Guard
+from server.ingest_run import IngestRunner
+from server.services import Services
+
+ROUTERS = (
+    chat.router,
+    completions.router,
+    models.router,
+    embeddings.router,
+    documents.router,
+    health.router,
+    session.router,
+    admin_keys.router,
+    admin_adapters.router,
+    admin.router,
+    page.router,
+)
+
+
+def create_app(services: Services) -> FastAPI:
+    """The whole HTTP surface. No documentation pages, as they load scripts from elsewhere; /openapi.json is there."""
+    app = FastAPI(title="housevoice", docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.state.ingest = IngestRunner(services)
+    failures.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Guard, services=services)
+    return app

@@ -1,0 +1,71 @@
+"""Opening and closing what the server works with. The two slow parts, engine and facts, load at the same time."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from adapters.registry import Registry
+from config.chat_template import turn_format_from_template
+from config.models import resolve_base, resolve_embedder
+from config.prompt import TurnFormat
+from config.settings import Settings
+from ingest.store import FactStore
+from server.brandbook import BrandBook
+from server.engine.client import EngineClient
+from server.engine.vocabulary import Vocabulary
+from server.keys import KeyStore
+from server.records import RecordStore
+from server.retrieval import Retriever
+from server.services import Facts, Services
+
+PARITY_SECONDS = 3600.0
+logger = logging.getLogger(__name__)
+
+
+def open_services(settings: Settings) -> Services:
+    """Everything that is quick to open. The caller holds the data directory's lock. Raises HousevoiceError."""
+    base = resolve_base(settings)
+    vocabulary = Vocabulary.open(base.path)
+    return Services(
+        settings=settings,
+        base=base,
+        vocabulary=vocabulary,
+        turn_format=turn_format_of(vocabulary),
+        engine=EngineClient(base.path, settings.engine),
+        registry=Registry.open(settings.data),
+        brands=BrandBook(settings.brands_dir),
+        keys=KeyStore.open(settings.data),
+        records=RecordStore.open(settings.data),
+    )
+
+
+def turn_format_of(vocabulary: Vocabulary) -> TurnFormat:
+    return turn_format_from_template(
+        vocabulary.chat_template, vocabulary.bos_text, vocabulary.eos_text, add_bos=vocabulary.add_bos
+    )
+
+
+async def load(services: Services) -> None:
+    """Start the engine and load the facts. Raises the first HousevoiceError of either."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(services.engine.start())
+        facts = group.create_task(asyncio.to_thread(open_facts, services.settings, services.vocabulary.count))
+    services.facts = facts.result()
+
+
+def open_facts(settings: Settings, count_tokens: Callable[[str], int]) -> Facts:
+    """Seconds, most of them imports: hence in a thread of its own."""
+    from ingest.embed import load_embedder
+
+    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads)
+    store = FactStore.open(settings.data, settings.ingest, embedder, count_tokens)
+    return Facts(store, Retriever(store, settings.retrieval), embedder)
+
+
+async def watch_index(services: Services) -> None:
+    """Check now and every hour that what is found by id is found by search; the result is a metric."""
+    while True:
+        counts = await asyncio.to_thread(services.check_index)
+        if counts.share_found < 1 or counts.num_chunks != counts.num_vectors:
+            logger.error("The index is incomplete: %s. Run housevoice doctor.", counts)
+        await asyncio.sleep(PARITY_SECONDS)

@@ -1,0 +1,116 @@
+"""Which voice a `model` names: a brand with its active adapter, a pinned version of it, or the plain base."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapters.registry import AdapterVersion, Registry
+from config.brands import Brand
+from config.errors import ConfigError, HousevoiceError, NotFoundError
+from config.models import ModelFile
+from config.prompt import PROMPT_VERSION
+from server.brandbook import BrandBook
+from server.engine.messages import AdapterRef
+from server.keys import ApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A model as a client reaches it. `brand` of the base is made up: all knowledge bases, no prompt, no adapter."""
+
+    model: str
+    brand: Brand
+    is_base: bool
+    adapter: AdapterVersion | None
+    created_unix_seconds: int
+
+    @property
+    def adapter_ref(self) -> AdapterRef | None:
+        adapter = self.adapter
+        return AdapterRef(adapter.name, adapter.path, adapter.sha256) if adapter else None
+
+    @property
+    def brand_prompt(self) -> str:
+        """Without an adapter the whole format has to be spelled out."""
+        return self.brand.system_prompt if self.adapter else self.brand.untuned_prompt or self.brand.system_prompt
+
+
+class Voices:
+    """Resolves model ids. `knowledge_bases` names what is indexed now, which is what the base answers from."""
+
+    def __init__(
+        self, base: ModelFile, brands: BrandBook, registry: Registry, knowledge_bases: Callable[[], list[str]]
+    ) -> None:
+        self._base = base
+        self._brands = brands
+        self._registry = registry
+        self._knowledge_bases = knowledge_bases
+
+    def resolve(self, model: str, key: ApiKey) -> Voice:
+        """Raises NotFoundError (model_not_found) for what does not exist or this key may not use."""
+        brand_name, _, version = model.partition("@")
+        if not key.may_use(brand_name):
+            raise model_not_found(model)
+        if model == self._base.name:
+            return self._base_voice()
+        brand = self._brands.brands().get(brand_name)
+        if brand is None:
+            raise model_not_found(model)
+        return self._check(Voice(model, brand, False, self._adapter(brand, model if version else ""), 0))
+
+    def listed(self, key: ApiKey) -> list[Voice]:
+        """The base, then each brand with its versions, as far as this key may use them."""
+        voices = [self._base_voice()] if key.may_use(self._base.name) else []
+        for brand in self._brands.brands().values():
+            if key.may_use(brand.name):
+                voices += self._versions(brand)
+        return voices
+
+    def readable_knowledge_bases(self, key: ApiKey) -> set[str]:
+        """Whose documents this key may open: those of the voices it may use."""
+        if key.may_use(self._base.name):
+            return set(self._knowledge_bases())
+        brands = self._brands.brands().values()
+        return {name for brand in brands if key.may_use(brand.name) for name in brand.knowledge_bases}
+
+    def _versions(self, brand: Brand) -> list[Voice]:
+        try:
+            active = self._adapter(brand, "")
+        except HousevoiceError:
+            active = None
+        created = active.created_unix_seconds if active else 0
+        pinned = [Voice(v.name, brand, False, v, v.created_unix_seconds) for v in self._registry.versions(brand.name)]
+        return [Voice(brand.name, brand, False, active, created), *pinned]
+
+    def _base_voice(self) -> Voice:
+        brand = Brand(name=self._base.name, adapter="none", knowledge_bases=tuple(self._knowledge_bases()))
+        return Voice(self._base.name, brand, True, None, 0)
+
+    def _adapter(self, brand: Brand, pinned: str) -> AdapterVersion | None:
+        try:
+            if pinned:
+                return self._registry.get(pinned)
+            if brand.adapter == "active":
+                return self._registry.active(brand.name)
+            return None if brand.adapter == "none" else self._registry.get(brand.adapter)
+        except NotFoundError as error:
+            raise model_not_found(pinned or brand.adapter) from error
+
+    def _check(self, voice: Voice) -> Voice:
+        adapter = voice.adapter
+        if adapter and adapter.base_sha256 and adapter.base_sha256 != self._base.sha256:
+            raise ConfigError(
+                f"The adapter {adapter.name} was trained for another base than {self._base.name}.",
+                f"Train it again (housevoice adapter train) or set models.base back; {voice.brand.name}'s file may"
+                " say adapter = 'none' meanwhile.",
+            )
+        if adapter and adapter.prompt_version != PROMPT_VERSION:
+            raise ConfigError(
+                f"The adapter {adapter.name} was trained for prompt version {adapter.prompt_version}, not"
+                f" {PROMPT_VERSION}.",
+                "Train it again (housevoice adapter train).",
+            )
+        return voice
+
+
+def model_not_found(model: str) -> NotFoundError:
+    return NotFoundError(f"The model {model!r} does not exist.", "model_not_found", "GET /v1/models lists what does.")
