@@ -18,7 +18,7 @@ from server.engine.schema import SchemaCompiler
 from server.engine.shelf import AdapterShelf
 from server.engine.validation import clip_answer, refuse_invalid
 
-WORTH_WAITING_TOKENS = 32
+WORTH_WAITING_TOKENS = 8
 """A prefix that another request is just computing is waited for, rather than computed twice, from this length on."""
 
 Publish = Callable[[Event], None]

@@ -64,7 +64,7 @@ class Scheduler:
         return plan
 
     def _choose(self, works: Sequence[Work]) -> str:
-        self._clock += 1
+        self._clock += 2  # odd times are left for a voice that goes to the end of the line
         voices = dict.fromkeys(work.voice for work in works)
         self._waiting_since = {voice: self._waiting_since.get(voice, self._clock) for voice in voices}
         if self._voice in voices and (len(voices) == 1 or not self._is_turn_over()):
