@@ -1,0 +1,184 @@
+"""A PEFT LoRA folder rewritten as a GGUF adapter for one base.
+
+What GGUF can say is kept exactly (the scale as alpha, rsLoRA folded into it); what it cannot say is refused by name
+and never dropped: DoRA, biases, trained embeddings or heads, scales that differ between layers.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.errors import BadRequestError, ModelError
+from config.gguf_header import GgufHeader, read_header
+from config.prompt import PROMPT_VERSION
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
+"""As written in GGUF; mistral is `llama` there."""
+PERMUTED = {"llama": ("attn_q", "attn_k")}
+"""Tensors whose rows the GGUF of this architecture holds in another order than transformers (rotary pairs)."""
+KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+ALPHA_KEY, BASE_KEY, PROMPT_KEY = "adapter.lora.alpha", "housevoice.base_sha256", "housevoice.prompt_version"
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPair:
+    """The change of one layer is (alpha / rank) * b @ a. Shapes: a (rank, in), b (out, rank)."""
+
+    a: Matrix
+    b: Matrix
+
+
+def convert_adapter(peft_folder: Path, base: Path, base_sha256: str, name: str, output: Path) -> Path:
+    """Write `output`, a GGUF LoRA in float16, and return it; nothing is left where something is wrong.
+
+    Raises BadRequestError for an adapter that GGUF cannot express or that does not belong to this architecture.
+    """
+    header = read_header(base)
+    if header.architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"Adapters for the architecture {header.architecture!r} cannot be converted.",
+            f"Use a base of {', '.join(ARCHITECTURES)}.",
+        )
+    config = _read_config(peft_folder)
+    _refuse_inexpressible(config)
+    pairs = _read_pairs(peft_folder)
+    tensors = {name: _reordered(pair, name, header) for name, pair in _renamed(pairs, header).items()}
+    partial = output.with_name(f"{output.name}.partial")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _write(partial, tensors, header, {ALPHA_KEY: _alpha(config), BASE_KEY: base_sha256, "general.name": name})
+    os.replace(partial, output)  # noqa: PTH105
+    return output
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRequestError(f"{folder} is no PEFT adapter folder: {error}.") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise BadRequestError(f"The adapter in {folder} is not a LoRA.", hint="Train it with peft_type LORA.")
+    return config
+
+
+def _refuse_inexpressible(config: Mapping[str, Any]) -> None:
+    """Each feature that changes the arithmetic beyond one pair and one scale for each layer."""
+    features = {
+        "DoRA": config.get("use_dora"),
+        "modules_to_save": config.get("modules_to_save"),
+        f"bias = {config.get('bias')!r}": config.get("bias", "none") != "none",
+        "lora_bias": config.get("lora_bias"),
+        "rank_pattern": config.get("rank_pattern"),
+        "alpha_pattern": config.get("alpha_pattern"),
+        "fan_in_fan_out": config.get("fan_in_fan_out"),
+        "trainable_token_indices": config.get("trainable_token_indices"),
+        "layer_replication": config.get("layer_replication"),
+        "target_parameters": config.get("target_parameters"),
+        "aLoRA invocation tokens": config.get("alora_invocation_tokens"),
+    }
+    used = [name for name, value in features.items() if value]
+    if used:
+        raise BadRequestError(f"The adapter uses {', '.join(used)}, which GGUF LoRA cannot express.")
+
+
+def _alpha(config: Mapping[str, Any]) -> float:
+    """llama.cpp scales by alpha / rank; rsLoRA's alpha / sqrt(rank) is folded into alpha."""
+    alpha, rank = float(config["lora_alpha"]), int(config["r"])
+    return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
+
+
+def _read_pairs(folder: Path) -> dict[str, LoraPair]:
+    """By layer name in transformers, e.g. model.layers.0.mlp.up_proj."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = folder / "adapter_model.safetensors"
+    if not path.exists():
+        raise BadRequestError(
+            f"{folder} has no {path.name}.", hint="Pickled weights (.bin) are not read: they are code."
+        )
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise BadRequestError(f"{path} is damaged: {error}.") from error
+    sides: dict[str, dict[str, Matrix]] = {}
+    for key, tensor in tensors.items():
+        match = KEY.fullmatch(key)
+        if match is None:
+            raise BadRequestError(f"The adapter's tensor {key} is no LoRA matrix of a layer.")
+        sides.setdefault(match["layer"], {})[match["side"]] = tensor.astype(np.float32)
+    return {layer: _pair(layer, found) for layer, found in sides.items()}
+
+
+def _pair(layer: str, found: Mapping[str, Matrix]) -> LoraPair:
+    if set(found) != {"A", "B"}:
+        raise BadRequestError(f"The adapter has only lora_{next(iter(found))} for {layer}.")
+    pair = LoraPair(found["A"], found["B"])
+    if pair.a.ndim != 2 or pair.b.ndim != 2 or pair.a.shape[0] != pair.b.shape[1]:
+        raise BadRequestError(f"The adapter's matrices for {layer} are {pair.a.shape} and {pair.b.shape}.")
+    return pair
+
+
+def _renamed(pairs: Mapping[str, LoraPair], header: GgufHeader) -> dict[str, LoraPair]:
+    import gguf
+
+    architecture = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == header.architecture)
+    names = gguf.get_tensor_name_map(architecture, header.number(f"{header.architecture}.block_count"))
+    renamed = {}
+    for layer, pair in pairs.items():
+        name = names.get_name(f"{layer}.weight", try_suffixes=(".weight",))
+        target = header.tensors.get(name) if name else None
+        if target is None:
+            raise BadRequestError(f"The adapter changes {layer}, which {header.path.name} does not have.")
+        shape = (pair.a.shape[1], pair.b.shape[0])
+        if target.shape != shape:
+            raise BadRequestError(f"The adapter changes {layer} as {shape}; in the base it is {target.shape}.")
+        renamed[name] = pair
+    return renamed
+
+
+def _reordered(pair: LoraPair, name: str, header: GgufHeader) -> LoraPair:
+    """The rows of b follow the rows of the base's matrix."""
+    kind = name.split(".")[2]
+    if kind not in PERMUTED.get(header.architecture, ()):
+        return pair
+    num_heads = header.number(f"{header.architecture}.attention.head_count")
+    if kind == "attn_k":
+        num_heads = header.number(f"{header.architecture}.attention.head_count_kv", num_heads)
+    return LoraPair(pair.a, interleave_rotary(pair.b, num_heads))
+
+
+def interleave_rotary(rows: Matrix, num_heads: int) -> Matrix:
+    """Within each head, transformers keeps the two halves of the rotary pairs apart, GGUF's llama side by side."""
+    halves = rows.reshape(num_heads, 2, rows.shape[0] // num_heads // 2, *rows.shape[1:])
+    return halves.swapaxes(1, 2).reshape(rows.shape)
+
+
+def _write(path: Path, tensors: Mapping[str, LoraPair], header: GgufHeader, values: Mapping[str, str | float]) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(str(path), header.architecture)
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_uint32(PROMPT_KEY, PROMPT_VERSION)
+    for key, value in values.items():
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_float32(key, value)
+    for name in sorted(tensors):
+        writer.add_tensor(f"{name}.lora_a", tensors[name].a.astype(np.float16))
+        writer.add_tensor(f"{name}.lora_b", tensors[name].b.astype(np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -1,0 +1,194 @@
+"""Example rows: chat-JSONL as OpenAI's fine-tuning takes it, with optional sources, checked row by row.
+
+    {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}],
+     "sources": [{"title": "...", "heading": "...", "text": "..."}]}
+
+The last message is the answer that is learned; earlier ones are the conversation. A row's own system message takes the
+place of the brand's instructions. Other keys of a row are left alone.
+"""
+
+import json
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from config.errors import BadRequestError
+from config.prompt import Conversation, Source, Turn
+
+MAX_SHOWN = 20
+CITATION = re.compile(r"\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One pair: what is asked, rendered as in serving, and the answer to learn. `line` is 1-based; 0 for no file."""
+
+    conversation: Conversation
+    answer: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedExamples:
+    """All usable rows, and why the others are not."""
+
+    examples: tuple[Example, ...]
+    problems: tuple[RowProblem, ...]
+
+
+class _TextPart(BaseModel):
+    type: Literal["text"]
+    text: str
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_TextPart]
+    weight: Literal[0, 1] = 1
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+    @property
+    def is_instruction(self) -> bool:
+        return self.role in ("system", "developer")
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    title: Annotated[str, Field(min_length=1)]
+    heading: str = ""
+    text: Annotated[str, Field(min_length=1)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    messages: list[_Message]
+    sources: list[_Source] = []
+
+
+class _BadRowError(ValueError):
+    """The reason why one row cannot be used."""
+
+
+def read_examples(path: Path, instructions: str) -> tuple[Example, ...]:
+    """All rows of a file; `instructions` is the brand's system prompt for rows that bring none.
+
+    Raises BadRequestError that lists every bad row with its line number, or says that the file has no rows.
+    """
+    try:
+        parsed = parse_examples(path.read_text(encoding="utf-8-sig").splitlines(), instructions)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"The example file {path} cannot be read: {error}.", "training_file") from error
+    if parsed.problems:
+        raise BadRequestError(
+            f"{path} has {len(parsed.problems)} bad rows:\n{_listed(parsed.problems)}",
+            "training_file",
+            hint="Mend or remove these rows.",
+        )
+    if not parsed.examples:
+        raise BadRequestError(f"{path} has no rows.", "training_file", hint="Write one JSON object a line.")
+    return parsed.examples
+
+
+def parse_examples(lines: Iterable[str], instructions: str) -> ParsedExamples:
+    """Read JSONL lines; blank lines are skipped. Never raises for a bad row."""
+    examples: list[Example] = []
+    problems: list[RowProblem] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            examples.append(_parse_row(line, number, instructions))
+        except _BadRowError as error:
+            problems.append(RowProblem(number, str(error)))
+    return ParsedExamples(tuple(examples), tuple(problems))
+
+
+def shuffled_variants(examples: Sequence[Example], num_variants: int, seed: int) -> tuple[Example, ...]:
+    """Each example as written, followed by `num_variants - 1` copies with its sources in another order.
+
+    A copy's answer cites the new numbers, so the model learns to look instead of counting on a place. Citations in
+    earlier turns stay, as they do in serving, where they number an earlier retrieval.
+    """
+    chance = random.Random(seed)
+    varied: list[Example] = []
+    for example in examples:
+        varied.append(example)
+        if len(example.conversation.sources) > 1:
+            varied += [_shuffled(example, chance) for _ in range(num_variants - 1)]
+    return tuple(varied)
+
+
+def _shuffled(example: Example, chance: random.Random) -> Example:
+    sources = list(example.conversation.sources)
+    chance.shuffle(sources)
+    new_numbers = {str(source.number): place for place, source in enumerate(sources, 1)}
+    renumbered = tuple(replace(source, number=place) for place, source in enumerate(sources, 1))
+    answer = CITATION.sub(lambda match: f"[{new_numbers.get(match[1], match[1])}]", example.answer)
+    return replace(example, conversation=replace(example.conversation, sources=renumbered), answer=answer)
+
+
+def _parse_row(line: str, number: int, instructions: str) -> Example:
+    try:
+        row = _Row.model_validate(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise _BadRowError(f"not valid JSON ({error.msg} at column {error.colno})") from error
+    except RecursionError as error:
+        raise _BadRowError("not valid JSON (nested too deeply)") from error
+    except ValidationError as error:
+        raise _BadRowError(_explain(error)) from error
+    own = "\n\n".join(message.text for message in row.messages if message.is_instruction)
+    turns = [message for message in row.messages if not message.is_instruction]
+    answer = _answer(turns, len(row.sources))
+    sources = tuple(
+        Source(place, source.title, source.heading, source.text) for place, source in enumerate(row.sources, 1)
+    )
+    return Example(Conversation(_turns(turns[:-1]), sources, own or instructions), answer, number)
+
+
+def _answer(turns: list[_Message], num_sources: int) -> str:
+    if not turns or turns[-1].role != "assistant":
+        raise _BadRowError("the last message is not the assistant's answer")
+    answer = turns[-1].text
+    if not answer.strip():
+        raise _BadRowError("the answer is empty")
+    if turns[-1].weight == 0:
+        raise _BadRowError("the answer has weight 0, so there is nothing to learn")
+    unknown = sorted({match[0] for match in CITATION.finditer(answer) if not 1 <= int(match[1]) <= num_sources})
+    if num_sources and unknown:
+        raise _BadRowError(f"the answer cites {', '.join(unknown)}; the row has {num_sources} sources")
+    return answer
+
+
+def _turns(turns: list[_Message]) -> tuple[Turn, ...]:
+    if not turns or turns[-1].role != "user":
+        raise _BadRowError("the message before the answer is not the user's")
+    if not turns[-1].text.strip():
+        raise _BadRowError("the last question is empty")
+    return tuple(Turn("user" if turn.role == "user" else "assistant", turn.text) for turn in turns)
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("str", "list[_TextPart]"))
+    return f"{where}: {first['msg'].lower()}" if where else "not a JSON object"
+
+
+def _listed(problems: tuple[RowProblem, ...]) -> str:
+    shown = [f"  line {problem.line}: {problem.reason}" for problem in problems[:MAX_SHOWN]]
+    hidden = len(problems) - len(shown)
+    return "\n".join([*shown, f"  and {hidden} more"] if hidden else shown)

@@ -1,0 +1,67 @@
+"""What a run will cost in time and memory, told before its first step from one timed row."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import psutil  # type: ignore[import-untyped]
+
+from adapters.training.base import TrainingBase
+from adapters.training.dataset import TrainingRow
+from adapters.training.loss import answer_loss
+from adapters.training.prefixes import PrefixStore
+from adapters.training.progress import Estimate
+from adapters.training.recipe import Recipe
+
+FORWARD_SHARE = 0.5
+"""Of a training row's time; validation rows have no backward pass, and are run once more before the first epoch."""
+
+
+def estimate(
+    base: TrainingBase,
+    prefixes: PrefixStore,
+    rows: Sequence[TrainingRow],
+    validation: Sequence[TrainingRow],
+    recipe: Recipe,
+) -> Estimate:
+    """Prefill and learn from the longest row, drop its gradient, and scale up by tokens."""
+    longest = max(rows, key=lambda row: row.num_tokens)
+    prefill_seconds = _seconds(lambda: prefixes.prefill(longest.prefix)) / max(1, len(longest.prefix))
+    row_seconds = _warm_seconds(lambda: _learn(base, prefixes, longest)) / len(longest.suffix)
+    base.model.zero_grad(set_to_none=True)
+    missing = {row.prefix for row in (*rows, *validation) if not prefixes.is_kept(row.prefix)}
+    num_prefix_tokens = sum(len(prefix) for prefix in missing)
+    num_suffix_tokens = sum(len(row.suffix) for row in rows)
+    num_checked = FORWARD_SHARE * sum(len(row.suffix) for row in validation)
+    num_learned = recipe.num_epochs * num_suffix_tokens + (recipe.num_epochs + 1) * num_checked
+    return Estimate(
+        num_rows=len(rows),
+        num_steps=recipe.num_epochs * math.ceil(len(rows) / recipe.batch_rows),
+        num_prefix_tokens=num_prefix_tokens,
+        num_suffix_tokens=num_suffix_tokens,
+        seconds=num_prefix_tokens * prefill_seconds + num_learned * row_seconds,
+        peak_bytes=max(peak_bytes(), psutil.Process().memory_info().rss + prefixes.growth_bytes(num_prefix_tokens)),
+        precision=recipe.precision,
+    )
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _learn(base: TrainingBase, prefixes: PrefixStore, row: TrainingRow) -> None:
+    answer_loss(base, prefixes, row).backward()  # type: ignore[no-untyped-call]
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def _warm_seconds(act: Callable[[], object]) -> float:
+    return min(_seconds(act), _seconds(act))

@@ -1,0 +1,99 @@
+"""Facts prefilled once by the frozen base, and kept over epochs, rows and brands.
+
+Tokens before the voice boundary carry no adapter, so their keys and values never change while training. They are kept
+in half precision, as the served engine keeps them.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import DynamicCache
+
+from adapters.training.base import TrainingBase
+
+STORED = torch.float16
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Keys and values of one layer, each of shape (1, KV heads, tokens, head size)."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
+
+class PrefixStore:
+    """Prefilled prefixes by their tokens, first come first kept, within a budget of bytes."""
+
+    def __init__(self, base: TrainingBase, budget_bytes: int) -> None:
+        self._base = base
+        self._budget_bytes = budget_bytes
+        self._kept: dict[tuple[int, ...], tuple[Layer, ...]] = {}
+        self._num_bytes = 0
+
+    def growth_bytes(self, num_tokens: int) -> int:
+        """How much memory prefixes of `num_tokens` more tokens will take, judged by those that are kept."""
+        num_kept_tokens = sum(len(tokens) for tokens in self._kept)
+        expected = num_tokens * self._num_bytes // max(1, num_kept_tokens)
+        return min(expected, self._budget_bytes - self._num_bytes)
+
+    def is_kept(self, tokens: tuple[int, ...]) -> bool:
+        return tokens in self._kept
+
+    def cache(self, tokens: tuple[int, ...]) -> Any:
+        """A fresh cache of transformers that holds `tokens`; the caller may append to it. Empty for no tokens."""
+        filled = DynamicCache()
+        for index, layer in enumerate(self._layers(tokens) if tokens else ()):
+            filled.update(layer.keys.to(self._base.dtype), layer.values.to(self._base.dtype), index)
+        return filled
+
+    def prefill(self, tokens: tuple[int, ...]) -> None:
+        """Compute and keep now what `cache` would compute at its first call."""
+        if tokens:
+            self._layers(tokens)
+
+    def _layers(self, tokens: tuple[int, ...]) -> tuple[Layer, ...]:
+        if tokens in self._kept:
+            return self._kept[tokens]
+        layers = self._compute(tokens)
+        num_bytes = sum(layer.num_bytes for layer in layers)
+        if self._num_bytes + num_bytes <= self._budget_bytes:
+            self._kept[tokens] = layers
+            self._num_bytes += num_bytes
+        return layers
+
+    def _compute(self, tokens: tuple[int, ...]) -> tuple[Layer, ...]:
+        """Without gradient, and by the decoder alone: nobody asks for logits of a prefix."""
+        model = self._base.model
+        was_training = model.training
+        model.eval()
+        with torch.no_grad(), adapter_off(model):
+            ids = torch.tensor([tokens], device=self._base.device)
+            output = model.get_decoder()(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
+        model.train(was_training)
+        return tuple(_stored(output.past_key_values.layers))
+
+
+def _stored(layers: Iterable[Any]) -> Iterable[Layer]:
+    return (Layer(layer.keys.to(STORED), layer.values.to(STORED)) for layer in layers)
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[None]:
+    """The base alone for the length of the block; does nothing where no adapter has been put in."""
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)

@@ -1,0 +1,108 @@
+"""The recipe of one training run: every number that decides its outcome, written beside the adapter it made."""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from config.errors import ConfigError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of llama, qwen2, qwen3, mistral and gemma, by their names in transformers."""
+
+COMMENTS = {
+    "rank": "width of the LoRA matrices",
+    "alpha": "the change is scaled by alpha / rank",
+    "dropout": "share of the adapter's inputs that is dropped while training",
+    "target_modules": "layers that get a LoRA pair",
+    "num_epochs": "passes over all rows",
+    "batch_rows": "rows of one optimiser step",
+    "learning_rate": "peak; about ten times what full fine-tuning takes",
+    "warmup_share": "share of the steps over which the rate rises; it falls linearly to zero afterwards",
+    "weight_decay": "of AdamW",
+    "max_gradient_norm": "gradients above are scaled down to it",
+    "patience": "epochs without a better validation loss before training stops; 0 never stops early",
+    "shuffle_sources": "put the sources of each row in another order and renumber the citations in its answer",
+    "num_variants": "copies of each row under shuffle_sources, the first as written",
+    "max_tokens": "a row longer than this is refused",
+    "seed": "of initialisation, order and shuffles",
+    "precision": "auto times float32 against bfloat16 on this machine and takes the faster",
+    "prefix_budget_bytes": "memory for prefilled sources kept over epochs; beyond it they are computed again",
+    "threads": "0: one for each core that the process may use",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an adapter is trained; the meaning of each field stands in COMMENTS and in the written file."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    target_modules: tuple[str, ...] = ALL_LINEAR
+    num_epochs: int = 3
+    batch_rows: int = 8
+    learning_rate: float = 1e-3
+    warmup_share: float = 0.1
+    weight_decay: float = 0.0
+    max_gradient_norm: float = 1.0
+    patience: int = 0
+    shuffle_sources: bool = False
+    num_variants: int = 1
+    max_tokens: int = 4_096
+    seed: int = 0
+    precision: Precision = "auto"
+    prefix_budget_bytes: int = 4_000_000_000
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "num_variants", "max_tokens"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not above zero.")
+        for name in ("dropout", "warmup_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not between 0 and 1.")
+        if not self.target_modules:
+            raise ConfigError("The recipe's target_modules is empty.", f"Name some of {', '.join(ALL_LINEAR)}.")
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """As TOML, each line with its meaning."""
+    values = dataclasses.asdict(recipe)
+    lines = [f"{name} = {_toml(value)}  # {COMMENTS[name]}" for name, value in values.items()]
+    path.write_text("\n".join(["# housevoice training recipe", *lines, ""]), encoding="utf-8")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Missing keys keep their defaults. Raises ConfigError for an unknown key or a value of another kind."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error}.") from error
+    defaults = dataclasses.asdict(Recipe())
+    for name, value in given.items():
+        if name not in defaults:
+            nearest = difflib.get_close_matches(name, defaults, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"Unknown key {name} in {path}.", f"Did you mean {nearest}?")
+        given[name] = _like(value, defaults[name], f"{name} in {path}")
+    return Recipe(**given)
+
+
+def _toml(value: object) -> str:
+    """JSON's spelling of strings, numbers, booleans and lists of strings is TOML's too."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def _like(value: Any, default: object, what: str) -> Any:
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(str(item) for item in value)
+    if type(value) is not type(default):
+        raise ConfigError(f"{what} = {value!r} is not valid.", f"It has the shape of {_toml(default)}.")
+    return value
