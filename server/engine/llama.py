@@ -125,7 +125,7 @@ class LlamaBackend:
         if adapter == self._active:
             return
         handles = [] if adapter is None else [self._adapters[adapter]]
-        pointers = (ctypes.c_void_p * 1)(*handles)
+        pointers = (self._library.llama_adapter_lora_p_ctypes * 1)(*handles)
         scales = (ctypes.c_float * 1)(1.0)
         if self._library.llama_set_adapters_lora(self._context, pointers, len(handles), scales) != 0:
             raise EngineError(f"Adapter {adapter} could not be switched on. {complaints()}".strip())
