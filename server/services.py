@@ -198,4 +198,5 @@ class Services:
         if self.facts:
             self.facts.store.close()
         self.records.close()
+        self.registry.close()
         self.keys.close()

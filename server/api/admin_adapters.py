@@ -49,8 +49,7 @@ async def activate_adapter(body: ActivateBody, services: ServicesOf) -> dict[str
 
 async def _activate(name: str, services: Services) -> AdapterVersion:
     version = await asyncio.to_thread(services.registry.get, name)
-    await asyncio.to_thread(services.registry.activate, version.brand, version.version)
-    return await asyncio.to_thread(services.registry.get, name)
+    return await asyncio.to_thread(services.registry.activate, version.brand, version.version)
 
 
 def _row(version: AdapterVersion) -> dict[str, Any]:
@@ -63,4 +62,5 @@ def _row(version: AdapterVersion) -> dict[str, Any]:
         "base_sha256": version.base_sha256,
         "prompt_version": version.prompt_version,
         "created_unix_seconds": version.created_unix_seconds,
+        "card": dict(version.card),
     }
