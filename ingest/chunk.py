@@ -212,18 +212,25 @@ def _drafts(section: Section, sizes: ChunkSizes) -> Iterator[ChunkDraft]:
 
 def pack(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
     """Runs of pieces whose shares add up to at most 1, as even as that allows instead of full ones and a remainder."""
-    total = sum(piece.share for piece in pieces)
-    goal = total / max(1, math.ceil(total))
+    rest = sum(piece.share for piece in pieces)
+    goal = _even_share(rest)
     current: list[Piece] = []
     share = 0.0
     for piece in pieces:
         if current and (share + piece.share > 1 or share + piece.share / 2 > goal):
             yield current
+            rest -= share
+            goal = _even_share(rest)
             current, share = [], 0.0
         current.append(piece)
         share += piece.share
     if current:
         yield current
+
+
+def _even_share(rest: float) -> float:
+    """What each chunk would hold if the rest could be divided evenly; rounding must not ask for one chunk more."""
+    return rest / max(1, math.ceil(rest - 1e-9))
 
 
 def _narrow(section: Section, pieces: Sequence[Piece]) -> str:

