@@ -95,7 +95,7 @@ def _source_file(root: Path, path: Path) -> SourceFile:
 
 def portable(path: Path, root: Path) -> str:
     """Names are bytes on this system; those that are no UTF-8 are spelled out, as the catalog holds text only."""
-    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def compare(

@@ -1,6 +1,7 @@
 """Chunks by vector: an embedded Chroma directory, one collection for each embedder."""
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 from ingest.documents import Hit, IndexedChunk, Vectors
 
 FETCH_AT_ONCE = 500
+QUERY_ATTEMPTS = 20
+QUERY_PAUSE_SECONDS = 0.01
+GONE_MEANWHILE = "Error finding id"
 
 
 class ChromaIndex:
@@ -49,14 +53,24 @@ class ChromaIndex:
         if not knowledge_bases:
             return []
         where: Any = {"knowledge_base": {"$in": list(knowledge_bases)}}
-        found = self._collection.query(
-            query_embeddings=vector,
-            n_results=limit,
-            where=where,
-            include=["distances"],
-        )
+        found = self._query(vector, limit, where)
         distances = found["distances"] or [[]]
         return [Hit(chunk_id, 1.0 - distance) for chunk_id, distance in zip(found["ids"][0], distances[0], strict=True)]
+
+    def _query(self, vector: Vectors, limit: int, where: Any) -> Any:
+        """While another thread deletes, Chroma may look up a neighbour that is gone already, and fail. The failure says
+        nothing about the rest, and is over as soon as that deletion is.
+        """
+        from chromadb.errors import InternalError
+
+        for _ in range(QUERY_ATTEMPTS - 1):
+            try:
+                return self._collection.query(vector, n_results=limit, where=where, include=["distances"])
+            except InternalError as error:
+                if GONE_MEANWHILE not in str(error):
+                    raise
+            time.sleep(QUERY_PAUSE_SECONDS)
+        return self._collection.query(vector, n_results=limit, where=where, include=["distances"])
 
     def fetch(self, chunk_ids: list[str]) -> dict[str, Vectors]:
         vectors: dict[str, Vectors] = {}
