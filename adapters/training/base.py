@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from adapters.training.recipe import Precision
 from config.chat_template import turn_format_from_template
@@ -43,6 +44,7 @@ class TrainingBase:
 def load_base(path: Path, precision: Precision = "auto", threads: int = 0) -> TrainingBase:
     """Dequantise a GGUF into memory. Raises ModelError where transformers cannot read this architecture or file."""
     header = read_header(path)
+    disable_progress_bar()
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = choose_dtype(precision, device)

@@ -10,7 +10,7 @@ import psutil  # type: ignore[import-untyped]
 
 from adapters.training.base import TrainingBase
 from adapters.training.dataset import TrainingRow
-from adapters.training.loss import answer_loss
+from adapters.training.loss import answer_loss, packs
 from adapters.training.prefixes import PrefixStore
 from adapters.training.progress import Estimate
 from adapters.training.recipe import Recipe
@@ -26,10 +26,11 @@ def estimate(
     validation: Sequence[TrainingRow],
     recipe: Recipe,
 ) -> Estimate:
-    """Prefill and learn from the longest row, drop its gradient, and scale up by tokens."""
-    longest = max(rows, key=lambda row: row.num_tokens)
-    prefill_seconds = _seconds(lambda: prefixes.prefill(longest.prefix)) / max(1, len(longest.prefix))
-    row_seconds = _warm_seconds(lambda: _learn(base, prefixes, longest)) / len(longest.suffix)
+    """Prefill the longest row, learn from the first pack, drop its gradient, and scale up by tokens."""
+    longest = max(rows, key=lambda row: len(row.prefix))
+    prefill_seconds = _seconds(lambda: prefixes.layers(longest.prefix)) / max(1, len(longest.prefix))
+    pack = next(packs(rows[: recipe.batch_rows]))
+    learn_seconds = _warm_seconds(lambda: _learn(base, prefixes, pack)) / sum(len(row.suffix) for row in pack)
     base.model.zero_grad(set_to_none=True)
     missing = {row.prefix for row in (*rows, *validation) if not prefixes.is_kept(row.prefix)}
     num_prefix_tokens = sum(len(prefix) for prefix in missing)
@@ -41,7 +42,7 @@ def estimate(
         num_steps=recipe.num_epochs * math.ceil(len(rows) / recipe.batch_rows),
         num_prefix_tokens=num_prefix_tokens,
         num_suffix_tokens=num_suffix_tokens,
-        seconds=num_prefix_tokens * prefill_seconds + num_learned * row_seconds,
+        seconds=num_prefix_tokens * prefill_seconds + num_learned * learn_seconds,
         peak_bytes=max(peak_bytes(), psutil.Process().memory_info().rss + prefixes.growth_bytes(num_prefix_tokens)),
         precision=recipe.precision,
     )
@@ -53,8 +54,8 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _learn(base: TrainingBase, prefixes: PrefixStore, row: TrainingRow) -> None:
-    answer_loss(base, prefixes, row).backward()  # type: ignore[no-untyped-call]
+def _learn(base: TrainingBase, prefixes: PrefixStore, pack: Sequence[TrainingRow]) -> None:
+    answer_loss(base, prefixes, pack).backward()  # type: ignore[no-untyped-call]
 
 
 def _seconds(act: Callable[[], object]) -> float:

@@ -1,48 +1,67 @@
-"""The loss of one row: the suffix run over the kept prefix, counted on the answer tokens only."""
+"""The loss of a pack of rows: their suffixes run over the kept prefixes, counted on the answer tokens only."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
 from adapters.training.base import TrainingBase
 from adapters.training.dataset import TrainingRow
+from adapters.training.packed import PackedRow, packed_attention
 from adapters.training.prefixes import PrefixStore
 
+MAX_PACKED_TOKENS = 512
+"""Enough to keep the cores busy; more would only cost memory for activations."""
 
-def answer_loss(base: TrainingBase, prefixes: PrefixStore, row: TrainingRow) -> torch.Tensor:
-    """Cross entropy summed over the answer tokens, in nats, with gradient for whatever adapter is in the model.
 
-    Rows run one at a time: a suffix of a hundred tokens fills the cores already, and nothing is spent on padding.
-    """
-    start, num_suffix = len(row.prefix), len(row.suffix)
-    ids = torch.tensor([row.suffix], device=base.device)
-    positions = torch.arange(start, start + num_suffix, device=base.device)[None]
-    with torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype is torch.bfloat16):
-        # The last logits predict what would follow the end of turn, so one more is kept and then left out.
+def packs(rows: Iterable[TrainingRow]) -> Iterator[list[TrainingRow]]:
+    """Neighbouring rows whose suffixes together stay within MAX_PACKED_TOKENS; a longer row gets a pack of its own."""
+    pack: list[TrainingRow] = []
+    for row in rows:
+        if pack and sum(len(packed.suffix) for packed in pack) + len(row.suffix) > MAX_PACKED_TOKENS:
+            yield pack
+            pack = []
+        pack.append(row)
+    if pack:
+        yield pack
+
+
+def answer_loss(base: TrainingBase, prefixes: PrefixStore, pack: Sequence[TrainingRow]) -> torch.Tensor:
+    """Cross entropy summed over the answer tokens, in nats, with gradient for whatever adapter is in the model."""
+    placed = list(_placed(prefixes, pack))
+    ids = torch.tensor([[token for row in pack for token in row.suffix]], device=base.device)
+    answers = torch.cat(
+        [torch.arange(at.stop - row.num_answer_tokens, at.stop) for row, at in zip(pack, placed, strict=True)]
+    ).to(base.device)
+    with packed_attention(base.model), torch.autocast(base.device.type, torch.bfloat16, base.dtype is torch.bfloat16):
         output = base.model(
             input_ids=ids,
-            position_ids=positions,
-            past_key_values=prefixes.cache(row.prefix),
-            use_cache=True,
-            logits_to_keep=row.num_answer_tokens + 1,
+            position_ids=_positions(pack).to(base.device),
+            use_cache=False,
+            logits_to_keep=answers - 1,  # a token is predicted where its predecessor stands
+            packed_rows=placed,
         )
-    logits: torch.Tensor = output.logits[0, :-1].float()
-    return torch.nn.functional.cross_entropy(logits, ids[0, -row.num_answer_tokens :], reduction="sum")
+    return torch.nn.functional.cross_entropy(output.logits[0].float(), ids[0, answers], reduction="sum")
 
 
 def mean_loss(base: TrainingBase, prefixes: PrefixStore, rows: Sequence[TrainingRow]) -> float | None:
     """Mean over the answer tokens of all rows, in nats, without gradient and dropout; None for no rows."""
     if not rows:
         return None
-    was_training = _set_training(base.model, is_training=False)
+    was_training = base.model.training
+    base.model.eval()
     with torch.no_grad():
-        total = sum(answer_loss(base, prefixes, row).item() for row in rows)
-    _set_training(base.model, is_training=was_training)
+        total = sum(answer_loss(base, prefixes, pack).item() for pack in packs(rows))
+    base.model.train(was_training)
     return total / sum(row.num_answer_tokens for row in rows)
 
 
-def _set_training(model: Any, *, is_training: bool) -> bool:
-    was_training: bool = model.training
-    model.train(is_training)
-    return was_training
+def _placed(prefixes: PrefixStore, pack: Sequence[TrainingRow]) -> Iterator[PackedRow]:
+    start = 0
+    for row in pack:
+        yield PackedRow(start, start + len(row.suffix), prefixes.layers(row.prefix))
+        start += len(row.suffix)
+
+
+def _positions(pack: Sequence[TrainingRow]) -> torch.Tensor:
+    """Shape (1, tokens): each suffix goes on where its prefix ends."""
+    return torch.cat([torch.arange(len(row.prefix), row.num_tokens) for row in pack])[None]

@@ -20,7 +20,7 @@ STORED = torch.float16
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Keys and values of one layer, each of shape (1, KV heads, tokens, head size)."""
+    """Keys and values of one layer, each of shape (1, KV heads, tokens, head size), keys after rotation."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -48,19 +48,8 @@ class PrefixStore:
     def is_kept(self, tokens: tuple[int, ...]) -> bool:
         return tokens in self._kept
 
-    def cache(self, tokens: tuple[int, ...]) -> Any:
-        """A fresh cache of transformers that holds `tokens`; the caller may append to it. Empty for no tokens."""
-        filled = DynamicCache()
-        for index, layer in enumerate(self._layers(tokens) if tokens else ()):
-            filled.update(layer.keys.to(self._base.dtype), layer.values.to(self._base.dtype), index)
-        return filled
-
-    def prefill(self, tokens: tuple[int, ...]) -> None:
-        """Compute and keep now what `cache` would compute at its first call."""
-        if tokens:
-            self._layers(tokens)
-
-    def _layers(self, tokens: tuple[int, ...]) -> tuple[Layer, ...]:
+    def layers(self, tokens: tuple[int, ...]) -> tuple[Layer, ...]:
+        """Keys and values of `tokens` (at least one) for each layer, computed where they are not kept."""
         if tokens in self._kept:
             return self._kept[tokens]
         layers = self._compute(tokens)

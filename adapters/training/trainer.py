@@ -10,6 +10,7 @@ import math
 import random
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from adapters.examples import Example, shuffled_variants
 from adapters.training.base import TrainingBase, load_base
 from adapters.training.dataset import TrainingRow, build_rows
 from adapters.training.estimate import estimate, peak_bytes
-from adapters.training.loss import answer_loss, mean_loss
+from adapters.training.loss import answer_loss, mean_loss, packs
 from adapters.training.prefixes import PrefixStore
 from adapters.training.progress import EpochResult, OnProgress, Progress, TrainingResult, ignore
 from adapters.training.recipe import Recipe, write_recipe
@@ -40,18 +41,20 @@ def train_adapter(
     on_progress: OnProgress = ignore,
 ) -> TrainingResult:
     """Train one adapter on the GGUF file `base`; see `Trainer.train`. For several on one base keep a `Trainer`."""
-    return Trainer(base, recipe).train(examples, validation, recipe, output, on_progress)
+    return Trainer.open(base, recipe).train(examples, validation, recipe, output, on_progress)
 
 
 class Trainer:
-    """One opened base and its prefilled prefixes, for any number of adapters one after the other.
+    """One opened base and its prefilled prefixes, for any number of adapters one after the other. Not thread-safe."""
 
-    Precision, threads and prefix budget come from the recipe that opens it. Not thread-safe.
-    """
+    def __init__(self, base: TrainingBase, prefix_budget_bytes: int) -> None:
+        self._base = base
+        self._prefixes = PrefixStore(base, prefix_budget_bytes)
 
-    def __init__(self, base: Path, recipe: Recipe) -> None:
-        self._base = load_base(base, recipe.precision, recipe.threads)
-        self._prefixes = PrefixStore(self._base, recipe.prefix_budget_bytes)
+    @classmethod
+    def open(cls, base: Path, recipe: Recipe) -> "Trainer":
+        """Precision, threads and prefix budget are those of this recipe. Raises ModelError."""
+        return cls(load_base(base, recipe.precision, recipe.threads), recipe.prefix_budget_bytes)
 
     def train(
         self,
@@ -149,8 +152,8 @@ class _Run:
     def _accumulate(self, batch: Sequence[TrainingRow]) -> float:
         num_answer_tokens = sum(row.num_answer_tokens for row in batch)
         total = 0.0
-        for row in batch:
-            loss = answer_loss(self._base, self._prefixes, row) / num_answer_tokens
+        for pack in packs(batch):
+            loss = answer_loss(self._base, self._prefixes, pack) / num_answer_tokens
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         return total
@@ -211,16 +214,15 @@ def _with_adapter(base: TrainingBase, recipe: Recipe) -> Any:
     missing = sorted(set(recipe.target_modules) - present)
     if missing:
         raise BadRequestError(f"The base has no layers named {', '.join(missing)}.", hint="Mend target_modules.")
-    model = get_peft_model(
-        base.model,
-        LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            lora_dropout=recipe.dropout,
-            target_modules=list(recipe.target_modules),
-            task_type="CAUSAL_LM",
-        ),
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=list(recipe.target_modules),
+        task_type="CAUSAL_LM",
     )
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks transformers by an old name
+        model = get_peft_model(base.model, config)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
