@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Startup:
-    """How the start went; `error` is what a person must read."""
+    """What to bring in, and how the start went; `error` is what a person must read."""
 
+    with_sample: bool
     error: HousevoiceError | None = None
 
 
@@ -41,24 +42,24 @@ class QuietServer(uvicorn.Server):
         yield
 
 
-def run_server(settings: Settings) -> int:
-    """Serve until SIGTERM or Ctrl-C. Returns the exit code: 0 after a drained stop, 2 where it could not start."""
+def run_server(settings: Settings, *, with_sample: bool = False) -> int:
+    """Serve until SIGTERM or Ctrl-C; with_sample first brings in the sample company. Returns the exit code: 0 after a drained stop, 2 where it could not start."""
     prepare_environment()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         with _listening(settings) as listener, settings.data.own("server", _url(settings.server, listener)):
-            return asyncio.run(_serve(settings, listener))
+            return asyncio.run(_serve(settings, listener, with_sample))
     except HousevoiceError as error:
         _say_failure(error)
         return STARTUP_FAILED
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
+async def _serve(settings: Settings, listener: socket.socket, with_sample: bool) -> int:
     from server.application import create_app
     from server.lifecycle import open_services
 
     services = open_services(settings)
-    startup = Startup()
+    startup = Startup(with_sample)
     try:
         new_key = ensure_local_key(services.keys, settings.data.local_key)
         check_host(settings.server, has_shared_key=has_shared_key(services.keys))
@@ -82,7 +83,7 @@ async def _load(services: Services, server: QuietServer, startup: Startup, url: 
     from server.lifecycle import load, watch_index
 
     try:
-        await load(services)
+        await load(services, with_sample=startup.with_sample)
     except BaseExceptionGroup as group:
         startup.error = _first_meant_for_people(group)
         server.should_exit = True
@@ -182,7 +183,7 @@ def _greet(services: Services, url: str, new_key: NewKey | None) -> None:
         out.print(f"  [bold]{escape(brand.name)}[/]  {escape(brand.title)} ({escape(voice)})")
     out.print(f"  [bold]{escape(services.base.name)}[/]  the base, plainly")
     shown = f"[bold]{escape(new_key.text)}[/] (kept in {escape(str(key_file))})" if new_key else escape(str(key_file))
-    out.print(f"Key: {shown}")
+    out.print(f"Key: {shown}", soft_wrap=True)
     out.print(
         f"Try: curl {url}/v1/chat/completions -H \"Authorization: Bearer $(cat '{key_file}')\""
         f' -H \'Content-Type: application/json\' -d \'{{"model":"{model}","messages":'

@@ -16,6 +16,7 @@ from server.engine.vocabulary import Vocabulary
 from server.keys import KeyStore
 from server.records import RecordStore
 from server.retrieval import Retriever
+from server.sample import bring_in_adapters, bring_in_documents
 from server.services import Facts, Services
 
 PARITY_SECONDS = 3600.0
@@ -45,12 +46,21 @@ def turn_format_of(vocabulary: Vocabulary) -> TurnFormat:
     )
 
 
-async def load(services: Services) -> None:
+async def load(services: Services, *, with_sample: bool = False) -> None:
     """Start the engine and load the facts. Raises the first HousevoiceError of either."""
     async with asyncio.TaskGroup() as group:
         group.create_task(services.engine.start())
-        facts = group.create_task(asyncio.to_thread(open_facts, services.settings, services.vocabulary.count))
+        facts = group.create_task(asyncio.to_thread(_load_facts, services, with_sample))
     services.facts = facts.result()
+
+
+def _load_facts(services: Services, with_sample: bool) -> Facts:
+    facts = open_facts(services.settings, services.vocabulary.count)
+    if with_sample:
+        bring_in_adapters(services.registry, services.base)
+        report = bring_in_documents(facts.store)
+        logger.info("Sample company: %s", report.summary)
+    return facts
 
 
 def open_facts(settings: Settings, count_tokens: Callable[[str], int]) -> Facts:

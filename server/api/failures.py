@@ -32,7 +32,7 @@ def answer_of(failure: Failure) -> JSONResponse:
 
 def validation_error(errors: Sequence[Any]) -> BadRequestError:
     """The first of pydantic's errors as ours: which parameter, what is wrong with it."""
-    first = errors[0]
+    first = _most_precise(errors)
     context = first.get("ctx", {})
     if "param" in context:
         return BadRequestError(context["message"], context["param"], context["code"])
@@ -48,6 +48,12 @@ def validation_error(errors: Sequence[Any]) -> BadRequestError:
         hint = "Send a JSON object with Content-Type: application/json."
         return BadRequestError("The body is no JSON object.", code="invalid_json", hint=hint)
     return BadRequestError(f"{param}: {first['msg']}.".replace("..", "."), param, code)
+
+
+def _most_precise(errors: Sequence[Any]) -> Any:
+    """Of the errors of the first parameter, the one furthest inside: a union reports one for each of its members."""
+    same = [error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]]
+    return max(same, key=lambda error: len(error["loc"]))
 
 
 def name_of(location: Sequence[str | int]) -> str | None:

@@ -5,6 +5,7 @@ protected by itself.
 """
 
 import asyncio
+import json
 import logging
 from http.cookies import CookieError, SimpleCookie
 
@@ -176,9 +177,21 @@ async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
                 if len(parts) > limit:
                     raise _too_large(limit)
                 if not message.get("more_body", False):
-                    return bytes(parts)
+                    return _checked(bytes(parts))
     except TimeoutError:
         raise BadRequestError(f"The body did not arrive within {BODY_SECONDS:.0f} s.", code="body_timeout") from None
+
+
+def _checked(body: bytes) -> bytes:
+    """JSON can spell half a character (an unpaired surrogate), which no UTF-8 text can hold, ours included."""
+    if b"\\ud" in body.lower():
+        try:
+            json.dumps(json.loads(body), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BadRequestError("The body holds an unpaired surrogate escape.", code="invalid_json") from None
+        except (ValueError, RecursionError):
+            pass  # no JSON at all: the route says so
+    return body
 
 
 def _declared_length(scope: Scope) -> str:

@@ -52,7 +52,7 @@ def test_names_of_live_keys_are_unique_and_free_again_after_revoking(store: KeyS
         store.create("ann")
     store.revoke("ann")
     store.create("ann")
-    assert [key.is_revoked for key in store.keys()] in ([True, False], [False, True])
+    assert len(store.live_keys()) == 1
 
 
 def test_empty_brands_mean_all(store: KeyStore) -> None:

@@ -74,8 +74,10 @@ async def test_closing_the_merged_stream_closes_all() -> None:
 
 async def test_an_error_in_one_stream_is_raised_and_ends_the_others() -> None:
     async def fail() -> AsyncGenerator[Event, None]:
+        texts: tuple[str, ...] = ()
+        for text in texts:
+            yield TextEvent("", text, 0)
         raise ValueError("boom")
-        yield TextEvent("", "", 0)
 
     log: list[str] = []
     with pytest.raises(ValueError, match="boom"):
