@@ -43,7 +43,10 @@ class QuietServer(uvicorn.Server):
 
 
 def run_server(settings: Settings, *, with_sample: bool = False) -> int:
-    """Serve until SIGTERM or Ctrl-C; with_sample first brings in the sample company. Returns the exit code: 0 after a drained stop, 2 where it could not start."""
+    """Serve until SIGTERM or Ctrl-C. Returns the exit code: 0 after a drained stop, 2 where it could not start.
+
+    with_sample: first bring in the sample company's documents and adapters.
+    """
     prepare_environment()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -84,7 +87,7 @@ async def _load(services: Services, server: QuietServer, startup: Startup, url: 
 
     try:
         await load(services, with_sample=startup.with_sample)
-    except BaseExceptionGroup as group:
+    except ExceptionGroup as group:
         startup.error = _first_meant_for_people(group)
         server.should_exit = True
         return
@@ -113,9 +116,9 @@ class Drain:
 
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+            asyncio.get_running_loop().add_signal_handler(number, self.on_signal)
 
-    def _on_signal(self) -> None:
+    def on_signal(self) -> None:
         self._server.force_exit = self._services.is_draining
         self._server.should_exit = True
         if not self._services.is_draining:
@@ -194,14 +197,15 @@ def _greet(services: Services, url: str, new_key: NewKey | None) -> None:
     )
 
 
-def _first_meant_for_people(group: BaseExceptionGroup[BaseException]) -> HousevoiceError:
-    """Raises the group itself where it holds none: that is a bug of ours."""
+def _first_meant_for_people(group: ExceptionGroup[Exception]) -> HousevoiceError:
+    """Anything else is a bug of ours: the log has it, and the start has failed all the same."""
     error: BaseException | None = group.subgroup(HousevoiceError)
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if not isinstance(error, HousevoiceError):
-        raise group
-    return error
+    if isinstance(error, HousevoiceError):
+        return error
+    logger.error("Loading failed", exc_info=group)
+    return HousevoiceError("Loading failed; the lines above say where.", "Please report them.")
 
 
 def _say_failure(error: HousevoiceError) -> None:

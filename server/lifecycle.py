@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
 from config.models import resolve_base, resolve_embedder
 from config.prompt import TurnFormat
 from config.settings import Settings
+from ingest.embed import load_embedder
 from ingest.store import FactStore
 from server.brandbook import BrandBook
 from server.engine.client import EngineClient
@@ -55,27 +55,23 @@ async def load(services: Services, *, with_sample: bool = False) -> None:
 
 
 def _load_facts(services: Services, with_sample: bool) -> Facts:
-    facts = open_facts(services.settings, services.vocabulary.count)
+    """Seconds, most of them imports: hence in a thread of its own."""
+    settings = services.settings
+    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads)
+    store = FactStore.open(settings.data, settings.ingest, embedder, services.vocabulary.count)
     if with_sample:
         bring_in_adapters(services.registry, services.base)
-        report = bring_in_documents(facts.store)
-        logger.info("Sample company: %s", report.summary)
-    return facts
-
-
-def open_facts(settings: Settings, count_tokens: Callable[[str], int]) -> Facts:
-    """Seconds, most of them imports: hence in a thread of its own."""
-    from ingest.embed import load_embedder
-
-    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads)
-    store = FactStore.open(settings.data, settings.ingest, embedder, count_tokens)
+        logger.info("Sample company: %s", bring_in_documents(store).summary)
     return Facts(store, Retriever(store, settings.retrieval), embedder)
 
 
 async def watch_index(services: Services) -> None:
     """Check now and every hour that what is found by id is found by search; the result is a metric."""
     while True:
-        counts = await asyncio.to_thread(services.check_index)
-        if counts.share_found < 1 or counts.num_chunks != counts.num_vectors:
-            logger.error("The index is incomplete: %s. Run housevoice doctor.", counts)
+        try:
+            counts = await asyncio.to_thread(services.check_index)
+            if counts.share_found < 1 or counts.num_chunks != counts.num_vectors:
+                logger.error("The index is incomplete: %s. Run housevoice doctor.", counts)
+        except Exception:
+            logger.exception("The index could not be checked")
         await asyncio.sleep(PARITY_SECONDS)

@@ -16,7 +16,8 @@ from config.errors import BadRequestError
 from config.prompt import Source, Turn
 from ingest.documents import Chunk
 from ingest.store import FactStore
-from server.retrieval import Retriever, retrieval_query
+from server.answer import query_of
+from server.retrieval import Retriever
 
 MARKER = re.compile(r"\[(\d+)\]")
 BASIS = "{basis}"
@@ -38,7 +39,8 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRow:
-    """One example. `is_gold_retrieved` tells whether retrieval found the evidence by itself."""
+    """One example. `is_gold_retrieved` tells whether retrieval found the evidence by itself; where it did not and was
+    not helped, the right answer from these sources is the refusal."""
 
     pair: Pair
     sources: tuple[Source, ...]
@@ -101,14 +103,16 @@ class Preparer:
         return [self._without_evidence(row) for row in chosen]
 
     def _prepare_one(self, pair: Pair, force_gold: bool) -> PreparedRow | None:
-        retrieval = self._retriever.retrieve(retrieval_query(pair.turns), self._knowledge_bases)
+        retrieval = self._retriever.retrieve(query_of(pair.turns), self._knowledge_bases)
         sources = [Source(found.number, found.document.title, found.heading, found.text) for found in retrieval.sources]
         paths = [found.document.path for found in retrieval.sources]
         if not pair.documents:
             return PreparedRow(pair, tuple(sources), pair.answer, True) if sources else None
-        gold = next((i for i, path in enumerate(paths) if self._is_gold(pair, path, sources[i].text)), None)
+        gold = next(
+            (i for i, path in enumerate(paths) if self._is_gold(pair, path, sources[i].heading, sources[i].text)), None
+        )
         if gold is None and not force_gold:
-            return PreparedRow(pair, tuple(sources), _fill(pair.answer, 0, Source(0, "", "", "")), False)
+            return PreparedRow(pair, tuple(sources), self._refusal, False)
         is_retrieved = gold is not None
         if gold is None:
             gold = self._insert_gold(pair, sources)
@@ -117,7 +121,7 @@ class Preparer:
     def _insert_gold(self, pair: Pair, sources: list[Source]) -> int:
         """Replace the last source by the evidence's chunk and return its index."""
         path = pair.documents[0]
-        chunk = next((c for c in self._chunks.get(path, ()) if self._is_gold(pair, path, c.text)), None)
+        chunk = next((c for c in self._chunks.get(path, ()) if self._is_gold(pair, path, c.heading, c.text)), None)
         if chunk is None:
             raise BadRequestError(
                 f"The evidence of {pair.id} does not stand in {path}.", hint="Correct the pair, or ingest the document."
@@ -130,8 +134,8 @@ class Preparer:
         return Source(number, self._titles[path], chunk.heading, chunk.text)
 
     @staticmethod
-    def _is_gold(pair: Pair, path: str, text: str) -> bool:
-        flat = " ".join(text.split()).lower()
+    def _is_gold(pair: Pair, path: str, heading: str, text: str) -> bool:
+        flat = " ".join(f"{heading} {text}".split()).lower()
         return path in pair.documents and all(" ".join(part.split()).lower() in flat for part in pair.evidence)
 
     def _without_evidence(self, row: PreparedRow) -> PreparedRow:

@@ -12,6 +12,9 @@ from server.brandbook import BrandBook
 from server.engine.messages import AdapterRef
 from server.keys import ApiKey
 
+UNTUNED = "@0"
+"""brand@0 is the brand without any adapter, under its untuned prompt: what an adapter is compared with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Voice:
@@ -88,7 +91,7 @@ class Voices:
     def _adapter(self, brand: Brand, pinned: str) -> AdapterVersion | None:
         try:
             if pinned:
-                return self._registry.get(pinned)
+                return None if pinned == f"{brand.name}{UNTUNED}" else self._registry.get(pinned)
             if brand.adapter == "active":
                 return self._registry.active(brand.name)
             return None if brand.adapter == "none" else self._registry.get(brand.adapter)

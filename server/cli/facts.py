@@ -156,9 +156,8 @@ def _print_sources(found: dict[str, Any]) -> None:
     for source in found["sources"]:
         document = source["document"]
         place = ", ".join(part for part in (source["heading"], source["location"]) if part)
-        say(
-            f"[bold]\\[{source['number']}] {plain(document['title'])}[/]  [dim]{plain(document['path'])}  {plain(place)}[/]"
-        )
+        number, title = source["number"], plain(document["title"])
+        say(f"[bold]\\[{number}] {title}[/]  [dim]{plain(document['path'])}  {plain(place)}[/]")
         say(plain(source["text"]) + "\n")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,7 +10,7 @@ from rich.table import Table
 from config.settings import Settings
 from server.cli.connection import find_server
 from server.cli.console import errors_for_people, note, out, plain, say
-from server.keys import KeyStore
+from server.keys import KeyStore, Role
 
 app = typer.Typer(no_args_is_help=True, help="Who may ask: create, list and revoke API keys (kept only as hashes).")
 
@@ -32,7 +32,7 @@ def create(
             text = str(server.post("/api/keys", {"name": name, "role": role, "brands": brand or []})["key"])
         else:
             with _own_keys(settings) as store:
-                chosen: Literal["admin", "reader"] = "admin" if role == "admin" else "reader"
+                chosen: Role = "admin" if role == "admin" else "reader"
                 text = store.create(name, chosen, tuple(brand or ())).text
     note(f"Key for {plain(name)} ({plain(role)}); it is shown this once:")
     say(text)
@@ -78,7 +78,7 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
     with _own_keys(settings) as store:
         return [
             {"id": key.id, "name": key.name, "role": key.role, "brands": key.brands, "is_revoked": key.is_revoked}
-            for key in store.keys()
+            for key in store.keys()  # noqa: SIM118 - a method of ours, not a mapping
         ]
 
 

@@ -1,0 +1,275 @@
+"""`housevoice adapter`: examples with sources, training, versions, and the comparison with plain prompting."""
+
+import json
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from adapters.evaluate import Answered, Judged, Scores, judge, score
+from adapters.make import MadeAdapter, TrainingInput, make_adapter
+from adapters.registry import Registry
+from adapters.training.progress import EpochResult, Estimate, TrainingEvent
+from adapters.training.progress import Progress as Step
+from adapters.training.recipe import Recipe, read_recipe
+from config.brands import Brand, load_brands
+from config.environment import prepare_environment
+from config.errors import BadRequestError, ConfigError
+from config.models import resolve_base
+from config.settings import Settings
+from server.cli.connection import Server, find_server, own_store, require_server
+from server.cli.console import err, errors_for_people, note, out, plain, say
+from server.prepare import Preparer, read_pairs, write_rows
+from server.retrieval import Retriever
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A brand's voice: prepare examples, train, compare, activate. Facts are not trained; they are ingested.",
+)
+BrandName = Annotated[str, typer.Argument(help="The brand's name, as in its file.")]
+MIN_ROWS = 50
+
+
+@app.command()
+def prepare(
+    context: typer.Context,
+    brand: BrandName,
+    pairs: Annotated[Path, typer.Argument(help="JSONL of question and answer pairs; see docs/adapters.md.")],
+    output: Annotated[Path, typer.Option("--out", help="Folder for train.jsonl and heldout.jsonl.")],
+    withhold: Annotated[float, typer.Option(help="Share of answerable rows repeated without their source.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Seed of that choice.")] = 7,
+) -> None:
+    """Give each pair the sources that retrieval finds for it, so that training looks like serving.
+
+    Needs the brand's documents ingested, and the server stopped (it reads the index itself).
+    """
+    settings: Settings = context.obj
+    with errors_for_people(), own_store(settings, "adapter prepare") as store:
+        chosen = _brand(settings, brand)
+        preparer = Preparer(store, Retriever(store, settings.retrieval), chosen.knowledge_bases, chosen.refusal)
+        train = preparer.prepare(read_pairs(pairs, "train"), force_gold=True)
+        heldout = preparer.prepare(read_pairs(pairs, "heldout"), force_gold=False)
+        withheld = preparer.withhold(train, withhold, seed)
+        write_rows(output / "train.jsonl", [*train, *withheld])
+        write_rows(output / "heldout.jsonl", heldout)
+    for name, rows in (("train", train), ("heldout", heldout)):
+        found = sum(row.is_gold_retrieved for row in rows)
+        say(f"{name}: {len(rows)} rows, retrieval found the evidence of {found}")
+    say(f"and {len(withheld)} train rows again without their source; written to {plain(output)}")
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    brand: BrandName,
+    examples: Annotated[Path, typer.Argument(help="Chat-JSONL as OpenAI's fine-tuning takes it; `sources` optional.")],
+    validation: Annotated[Path | None, typer.Option(help="Held-out chat-JSONL; the best epoch on it is kept.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); needs only the keys that differ.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
+    rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
+    output: Annotated[Path | None, typer.Option("--out", help="Keep checkpoints, recipe and adapter here.")] = None,
+    activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
+) -> None:
+    """Train a LoRA for a brand on the served base, convert it, check it, and register it as the next version.
+
+    Fewer than 50 rows are refused; 100 to 500 good ones are the useful range. A running server goes on answering and
+    picks the version up when it is activated.
+    """
+    settings: Settings = context.obj
+    with errors_for_people():
+        prepare_environment()
+        chosen = _brand(settings, brand)
+        _check_size(examples)
+        kept = output or Path(tempfile.mkdtemp(prefix=f"housevoice-{brand}-"))
+        given = TrainingInput(brand, chosen.system_prompt, examples, validation)
+        with _bar() as bar:
+            made = make_adapter(resolve_base(settings), given, _recipe(recipe, epochs, rank), kept, _Teller(bar).tell)
+        name = _register(settings, brand, made, activate)
+    say(f"{plain(name)} registered{' and active' if activate else ''}; files in {plain(kept)}")
+    if not activate:
+        note(f"Compare it: housevoice adapter evaluate {plain(name)} HELDOUT.jsonl")
+        note(f"Use it:     housevoice adapter activate {plain(name)}")
+
+
+@app.command(name="list")
+def list_versions(context: typer.Context, brand: Annotated[str, typer.Argument(help="Only this brand.")] = "") -> None:
+    """List all versions, which is active, and what each was trained on."""
+    settings: Settings = context.obj
+    with errors_for_people():
+        rows = _versions(settings, brand)
+    table = Table(box=None, pad_edge=False)
+    for column in ("Version", "State", "Base", "Rows", "Best loss", "File hash"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        card = row["card"]
+        losses = [epoch["validation_loss"] for epoch in card.get("epochs", []) if epoch["validation_loss"] is not None]
+        best = f"{min(losses):.3f}" if losses else "-"
+        state = "[green]active[/]" if row["is_active"] else ""
+        base = card.get("base_name", row["base_sha256"][:12])
+        table.add_row(plain(row["name"]), state, plain(base), str(card.get("num_rows", "-")), best, row["sha256"][:12])
+    out.print(table)
+
+
+@app.command()
+def activate(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="brand@number, or brand@0 for the base with the brand's prompt.")],
+) -> None:
+    """Make a version the brand's voice from the next request on. Running answers end as they began."""
+    settings: Settings = context.obj
+    brand, _, number = version.partition("@")
+    with errors_for_people():
+        server = find_server(settings)
+        if server is not None:
+            server.post("/api/adapters/activate", {"brand": brand} if number == "0" else {"version": version})
+        else:
+            with settings.data.own("adapter activate"):
+                registry = Registry.open(settings.data)
+                if number == "0":
+                    registry.deactivate(brand)
+                else:
+                    chosen = registry.get(version)
+                    registry.activate(chosen.brand, chosen.version)
+    say(f"{plain(version)} is active.")
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="brand or brand@number.")],
+    heldout: Annotated[Path, typer.Argument(help="Held-out rows as written by `prepare`.")],
+    details: Annotated[Path | None, typer.Option(help="Write every answer with its verdicts here (JSONL).")] = None,
+) -> None:
+    """Ask the held-out questions through the running server and compare with the base under its best prompt.
+
+    Form is checked by the brand's [format] rules; a citation counts if the first one names the right document.
+    """
+    settings: Settings = context.obj
+    with errors_for_people():
+        server = require_server(settings)
+        brand = _brand(settings, model.partition("@")[0])
+        rows = [json.loads(line) for line in heldout.read_text(encoding="utf-8").splitlines()]
+        systems = {model: model, "base, best prompt": f"{brand.name}@0"}
+        answered = {name: _ask_all(server, target, rows) for name, target in systems.items()}
+    judged = {name: [judge(a, brand.format, brand.refusal) for a in answers] for name, answers in answered.items()}
+    _print_scores({name: score(verdicts) for name, verdicts in judged.items()})
+    if details is not None:
+        _write_details(details, answered, judged)
+
+
+def _brand(settings: Settings, name: str) -> Brand:
+    brands = load_brands(settings.brands_dir)
+    if name not in brands:
+        raise ConfigError(f"There is no brand {name!r} in {settings.brands_dir}.", f"Known: {', '.join(brands)}.")
+    return brands[name]
+
+
+def _check_size(examples: Path) -> None:
+    if not examples.is_file():
+        raise BadRequestError(f"{examples} does not exist.", "examples", hint="Name a chat-JSONL file.")
+    num_rows = sum(1 for line in examples.read_text(encoding="utf-8").splitlines() if line.strip())
+    if num_rows < MIN_ROWS:
+        raise BadRequestError(
+            f"{examples} has {num_rows} rows; below {MIN_ROWS} an adapter learns the rows, not the voice.",
+            "examples",
+            hint="Write more pairs, or use the brand's prompt alone.",
+        )
+
+
+def _recipe(path: Path | None, epochs: int | None, rank: int | None) -> Recipe:
+    recipe = read_recipe(path) if path else Recipe()
+    if epochs is not None:
+        recipe = replace(recipe, num_epochs=epochs)
+    return recipe if rank is None else replace(recipe, rank=rank, alpha=2.0 * rank)
+
+
+def _register(settings: Settings, brand: str, made: MadeAdapter, is_activated: bool) -> str:
+    server = find_server(settings)
+    if server is not None:
+        body = {"brand": brand, "path": str(made.gguf.absolute()), "card": dict(made.card), "activate": is_activated}
+        return str(server.post("/api/adapters", body)["name"])
+    with settings.data.own("adapter train"):
+        registry = Registry.open(settings.data)
+        version = registry.register(brand, made.gguf, made.card)
+        if is_activated:
+            registry.activate(version.brand, version.version)
+        return version.name
+
+
+def _versions(settings: Settings, brand: str) -> list[dict[str, Any]]:
+    server = find_server(settings)
+    if server is not None:
+        return list(server.get("/api/adapters", brand=brand)["adapters"])
+    with settings.data.own("adapter list"):
+        found = Registry.open(settings.data).versions(brand or None)
+        return [{**asdict(version), "name": version.name} for version in found]
+
+
+class _Teller:
+    """Training events on a progress bar, with a lasting line for the estimate and for each epoch."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("reading the base", total=None)
+
+    def tell(self, event: TrainingEvent) -> None:
+        match event:
+            case Estimate():
+                minutes, gigabytes = event.seconds / 60, event.peak_bytes / 1e9
+                note(f"{event.num_rows} rows, {event.num_steps} steps: about {minutes:.0f} min and {gigabytes:.1f} GB")
+            case Step():
+                text = f"epoch {event.epoch}  loss {event.loss:.3f}  {event.tokens_per_second:.0f} tokens/s"
+                self._bar.update(self._task, description=text, completed=event.step, total=event.num_steps)
+            case EpochResult():
+                held = "" if event.validation_loss is None else f", held out {event.validation_loss:.3f}"
+                note(f"epoch {event.epoch}: loss {event.training_loss:.3f}{held} ({event.seconds:.0f} s)")
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True)
+
+
+def _ask_all(server: Server, model: str, rows: list[dict[str, Any]]) -> list[Answered]:
+    paths = {row["document_id"]: row["path"] for row in server.get("/api/documents")["documents"]}
+    with _bar() as bar:
+        return [_ask(server, model, row, paths) for row in bar.track(rows, description=model)]
+
+
+def _ask(server: Server, model: str, row: dict[str, Any], paths: dict[str, str]) -> Answered:
+    body = {"model": model, "messages": row["messages"][:-1], "temperature": 0}
+    message = server.post("/v1/chat/completions", body)["choices"][0]["message"]
+    urls = [annotation["url_citation"]["url"] for annotation in message.get("annotations") or []]
+    cited = [paths.get(url.partition("/documents/")[2].partition("#")[0].partition("?")[0], "") for url in urls]
+    return Answered(
+        question=row["messages"][-2]["content"],
+        documents=tuple(row.get("documents", ())),
+        fact=row.get("fact", ""),
+        answer=message["content"] or "",
+        cited=tuple(dict.fromkeys(cited)),
+    )
+
+
+def _print_scores(scores: dict[str, Scores]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("System")
+    columns = ("form", "citation", "fact", "refusal", "wrong_refusal")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for name, found in scores.items():
+        table.add_row(plain(name), *(str(getattr(found, column)) for column in columns))
+    out.print(table)
+    note("Share of questions with 95 % bootstrap interval. refusal: of the unanswerable; wrong refusal: of the others.")
+
+
+def _write_details(path: Path, answered: dict[str, list[Answered]], judged: dict[str, list[Judged]]) -> None:
+    lines = [
+        json.dumps({"system": name, **asdict(answer), **asdict(verdict)}, ensure_ascii=False)
+        for name in answered
+        for answer, verdict in zip(answered[name], judged[name], strict=True)
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
