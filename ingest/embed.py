@@ -11,8 +11,6 @@ import numpy as np
 from config.errors import ModelError
 from ingest.documents import Embedder, Vectors
 
-BATCH = 32
-
 
 class SentenceEmbedder:
     """A sentence-transformers model on the CPU.
@@ -21,8 +19,9 @@ class SentenceEmbedder:
     Thread-safe: the tokenizers are never reconfigured after construction, and inference holds no state.
     """
 
-    def __init__(self, model: Any, identity: str) -> None:
+    def __init__(self, model: Any, identity: str, batch: int) -> None:
         self._model = model
+        self._batch = batch
         self.identity = identity
         self.dimensions = int(model.get_embedding_dimension())
         self.max_tokens = int(model.max_seq_length)
@@ -35,8 +34,8 @@ class SentenceEmbedder:
         rows = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         encoded = [encoding.ids for encoding in self._cutter.encode_batch(texts)]
         order = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
+        for start in range(0, len(order), self._batch):
+            batch = order[start : start + self._batch]
             rows[batch] = self._forward([encoded[index] for index in batch])
         return rows
 
@@ -59,8 +58,9 @@ class SentenceEmbedder:
         return result
 
 
-def load_embedder(path: Path, threads: int) -> Embedder:
-    """Load the model in folder `path`, without any network. `threads` bounds torch's threads in this whole process.
+def load_embedder(path: Path, threads: int, batch: int = 32) -> Embedder:
+    """Load the model in folder `path`, without any network. `threads` bounds torch's threads in this whole process;
+    `batch` texts are computed at once.
 
     Raises ModelError where the folder holds no such model.
     """
@@ -77,7 +77,7 @@ def load_embedder(path: Path, threads: int) -> Embedder:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"The embedder in {path} cannot be loaded ({error}).", "Check models.embedder.") from error
     model.eval()
-    return SentenceEmbedder(model, f"{path.name}-{model.max_seq_length}-{_hash_of(weights)}")
+    return SentenceEmbedder(model, f"{path.name}-{model.max_seq_length}-{_hash_of(weights)}", batch)
 
 
 def _weights(path: Path) -> Path:

@@ -53,6 +53,12 @@ class ParseWorker:
             raise ParseError(Reason(reply.reason), reply.detail)
         return reply
 
+    def kill(self) -> None:
+        """End what runs now, from any thread; `parse` raises, and the next one starts afresh."""
+        process = self._process
+        if process:
+            process.kill()
+
     def close(self) -> None:
         process, self._process = self._process, None
         if process:
@@ -127,7 +133,10 @@ class ParsePool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers if kind else []:
+            worker.kill()
+        self._threads.shutdown(wait=True)
         for worker in self._workers:
             worker.close()
 

@@ -51,7 +51,7 @@ BINARY = {
     b"SQLite format 3": "SQLite database",
 }
 PROGRAM_SUFFIXES = re.compile(
-    r"\.(?:css|m?js|ts|py|rb|go|java|[ch]|rs|sh|cmd|bat|sql|jsonl?|ipynb|ya?ml|toml|ini|xml|njk|svg|lock|map|sha1|sha256|md5"
+    r"\.(?:css|s[ac]ss|less|m?js|ts|py|rb|go|java|[ch]|rs|sh|cmd|bat|sql|jsonl?|ipynb|ya?ml|toml|ini|xml|njk|svg|lock|map|sha1|sha256|md5"
     r"|tex|rtf|p7s|ics|vcf)"
 )
 TEMPLATE_SUFFIXES = frozenset([".erb", ".liquid"])

@@ -26,7 +26,10 @@ def main(arguments: list[str]) -> None:
     _limit_process(limits)
     for line in sys.stdin:
         _limit_file(limits)
-        _send(replies, handle(Order(**json.loads(line)), limits))
+        reply = handle(Order(**json.loads(line)), limits)
+        # Waiting for the next order may take longer than any file may.
+        signal.alarm(0)
+        _send(replies, reply)
 
 
 def handle(order: Order, limits: Limits) -> Parsed | Refused:

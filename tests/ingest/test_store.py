@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
+from config.settings import load_settings
 from ingest.documents import Progress
+from ingest.embed import HashEmbedder
 from ingest.store import FactStore
 
 OpenStore = Callable[[], FactStore]
@@ -224,3 +227,28 @@ def test_readers_never_fail_while_documents_change(open_store: OpenStore, folder
         reader.join()
     assert errors == []
     assert store.check_parity().is_good
+
+
+def test_an_interrupted_run_is_resumed(open_store: OpenStore, folder: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.path == "prices.csv":
+            raise KeyboardInterrupt
+
+    store = open_store()
+    with pytest.raises(KeyboardInterrupt):
+        store.ingest(folder, "kb", on_progress=interrupt)
+    resumed = store.ingest(folder, "kb")
+    assert resumed.num_added + resumed.num_unchanged == 3
+    assert store.ingest(folder, "kb").summary == "+0 ~0 -0, 3 unchanged"
+    assert store.check_parity().is_good
+
+
+def test_another_embedder_means_new_vectors(open_store: OpenStore, folder: Path, tmp_path: Path) -> None:
+    open_store().ingest(folder, "kb")
+    open_store().close()
+    settings = load_settings(environment={}).ingest.model_copy(update={"chunk_tokens": 40})
+    store = FactStore.open(DataDirectory(tmp_path / "data"), settings, HashEmbedder(64), lambda text: len(text.split()))
+    assert store.ingest(folder, "kb").summary == "+0 ~3 -0, 0 unchanged"
+    assert found(store, "gate code") == {"note.txt"}
+    assert store.check_parity().is_good
+    store.close()
