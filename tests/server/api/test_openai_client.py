@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 import httpx2
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import openai
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # ships no types
 
 from server.engine.messages import FailureKind
 from tests.server.api.world import BASE_URL, World
