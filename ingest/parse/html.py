@@ -18,7 +18,7 @@ SKIPPED = re.compile(
 )
 BLOCKS = re.compile(
     "address|article|aside|blockquote|body|center|dd|details|dialog|div|dl|dt|fieldset|figcaption|figure|form|h[1-6]"
-    "|header|hgroup|hr|html|legend|li|main|ol|p|pre|section|summary|table|ul"
+    "|header|hgroup|hr|html|legend|li|main|ol|p|pre|section|summary|table|tbody|td|th|tr|ul"
 )
 HEADING = re.compile(r"h[1-6]")
 DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -98,8 +98,10 @@ def _add_whole(outline: Outline, node: "Element", tag: str) -> bool:
     elif tag in ("ul", "ol"):
         outline.paragraph("\n".join(_list_lines(node, 0)))
     elif tag == "table":
-        if node.find(".//table") is not None or node.find(".//h1") is not None:
+        if any(node.find(f".//{inner}") is not None for inner in ("table", "h1", "h2", "h3")):
+            # A table for the layout of a page, whose cells are read one after the other.
             return False
+        outline.paragraph("".join(visible_text(caption) for caption in node.iter("caption")))
         outline.table([[visible_text(cell) for cell in row if _tag(cell) in ("td", "th")] for row in node.iter("tr")])
     elif tag == "pre":
         outline.paragraph("".join(node.itertext()))

@@ -74,6 +74,7 @@ class Outline:
         """The document, titled by `title`, its only top heading, `property_title` or its file's name, in this order."""
         self._close_bare(0)
         chosen = one_line(title) or self._only_top() or one_line(property_title) or prettify(name)
+        chosen = chosen[:MAX_HEADING_CHARACTERS]
         blocks = tuple(_without_title(block, chosen) for block in self._blocks)
         return ParsedDocument(chosen, blocks, media_type)
 

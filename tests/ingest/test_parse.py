@@ -73,6 +73,15 @@ def test_html_keeps_the_readable_part() -> None:
     assert {block.heading_path for block in document.blocks} == {("Small",)}
 
 
+def test_layout_tables_are_read_cell_by_cell_and_captions_are_kept() -> None:
+    source = (
+        "<table><tr><td>Left</td><td><table><caption>Seats</caption><tr><th>Room</th><th>N</th></tr>"
+        "<tr><td>Wren</td><td>3</td></tr></table></td></tr></table>"
+    )
+    document = parse(source.encode(), "rooms.html")
+    assert texts(document) == ["Left", "Seats", "Room: Wren; N: 3"]
+
+
 def test_text_headings_and_wrapped_lines() -> None:
     source = "MEETING ROOMS\n=============\n\nBOOKING\n" + "A booking that nobody has checked in to is released\n" * 2
     document = parse(source.replace("released", "released again and again").encode(), "rooms.txt")
@@ -171,6 +180,11 @@ def test_mail_headers_body_and_attachment() -> None:
     assert "Attachments: torque.md" in header.text
     assert body.text == "Hello all."
     assert (attached.text, attached.location) == ("1.7 Nm", "attachment torque.md")
+
+
+def test_endless_subject_is_cut() -> None:
+    document = parse(b"From: a@x.example\nSubject: " + b"word " * 20_000 + b"\n\nhello\n", "x.eml")
+    assert len(document.title) == 200
 
 
 def test_attached_mails_are_not_opened_twice() -> None:
