@@ -38,7 +38,6 @@ class TrainingBase:
     turn_format: TurnFormat
     device: torch.device
     dtype: torch.dtype
-    pad_token: int
 
 
 def load_base(path: Path, precision: Precision = "auto", threads: int = 0) -> TrainingBase:
@@ -64,7 +63,6 @@ def load_base(path: Path, precision: Precision = "auto", threads: int = 0) -> Tr
         turn_format=_turn_format(header, tokenizer),
         device=device,
         dtype=dtype,
-        pad_token=int(tokenizer.pad_token_id or 0),
     )
 
 

@@ -4,15 +4,14 @@ Tokens before the voice boundary carry no adapter, so their keys and values neve
 in half precision, as the served engine keeps them.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import DynamicCache
 
+from adapters.training.adapter import adapter_off
 from adapters.training.base import TrainingBase
 
 STORED = torch.float16
@@ -73,16 +72,3 @@ class PrefixStore:
 
 def _stored(layers: Iterable[Any]) -> Iterable[Layer]:
     return (Layer(layer.keys.to(STORED), layer.values.to(STORED)) for layer in layers)
-
-
-@contextmanager
-def adapter_off(model: Any) -> Iterator[None]:
-    """The base alone for the length of the block; does nothing where no adapter has been put in."""
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    for layer in layers:
-        layer.enable_adapters(False)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.enable_adapters(True)

@@ -6,7 +6,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from config.errors import ConfigError
 
@@ -67,6 +67,10 @@ class Recipe:
         for name in ("dropout", "warmup_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not between 0 and 1.")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(
+                f"The recipe's precision = {self.precision!r} is none of {', '.join(get_args(Precision))}."
+            )
         if not self.target_modules:
             raise ConfigError("The recipe's target_modules is empty.", f"Name some of {', '.join(ALL_LINEAR)}.")
 

@@ -10,15 +10,14 @@ import math
 import random
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 
 from adapters.examples import Example, shuffled_variants
+from adapters.training.adapter import save_adapter, with_adapter
 from adapters.training.base import TrainingBase, load_base
 from adapters.training.dataset import TrainingRow, build_rows
 from adapters.training.estimate import estimate, peak_bytes
@@ -99,7 +98,7 @@ class _Run:
         started = time.monotonic()
         self._prepare_output()
         torch.manual_seed(self._recipe.seed)
-        model = _with_adapter(self._base, self._recipe)
+        model = with_adapter(self._base, self._recipe)
         try:
             self._tell(estimate(self._base, self._prefixes, rows, validation, self._recipe))
             base_loss = mean_loss(self._base, self._prefixes, validation)
@@ -163,7 +162,7 @@ class _Run:
         validation_loss = mean_loss(self._base, self._prefixes, validation)
         earlier = [epoch.validation_loss for epoch in self._epochs if epoch.validation_loss is not None]
         is_best = validation_loss is None or validation_loss < min(earlier, default=math.inf)
-        _save(model, self._base, self._output / CHECKPOINTS_FOLDER / f"epoch-{number}")
+        save_adapter(model, self._base, self._output / CHECKPOINTS_FOLDER / f"epoch-{number}")
         self._epochs.append(EpochResult(number, loss, validation_loss, time.monotonic() - started, is_best))
         self._tell(self._epochs[-1])
 
@@ -206,33 +205,6 @@ def rate_share(step: int, num_steps: int, warmup_share: float) -> float:
 
 def _batches(rows: Sequence[TrainingRow], num_rows: int) -> Iterator[Sequence[TrainingRow]]:
     return (rows[start : start + num_rows] for start in range(0, len(rows), num_rows))
-
-
-def _with_adapter(base: TrainingBase, recipe: Recipe) -> Any:
-    """Put fresh LoRA layers into the model, in float32 even where the base is bfloat16."""
-    present = {name.rpartition(".")[2] for name, _ in base.model.named_modules()}
-    missing = sorted(set(recipe.target_modules) - present)
-    if missing:
-        raise BadRequestError(f"The base has no layers named {', '.join(missing)}.", hint="Mend target_modules.")
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=list(recipe.target_modules),
-        task_type="CAUSAL_LM",
-    )
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks transformers by an old name
-        model = get_peft_model(base.model, config)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return model.train()
-
-
-def _save(model: Any, base: TrainingBase, folder: Path) -> None:
-    """Without a look at the hub, and with the base's file name in place of this machine's path."""
-    model.peft_config["default"].base_model_name_or_path = base.path.name
-    model.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 def _write_result(result: TrainingResult, path: Path) -> None:
