@@ -57,7 +57,7 @@ async def load(services: Services, *, with_sample: bool = False) -> None:
 def _load_facts(services: Services, with_sample: bool) -> Facts:
     """Seconds, most of them imports: hence in a thread of its own."""
     settings = services.settings
-    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads)
+    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads, settings.ingest.embed_batch)
     store = FactStore.open(settings.data, settings.ingest, embedder, services.vocabulary.count)
     if with_sample:
         bring_in_adapters(services.registry, services.base)

@@ -108,7 +108,7 @@ def open_store(settings: Settings) -> FactStore:
     from server.engine.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.open(resolve_base(settings).path)
-    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads)
+    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads, settings.ingest.embed_batch)
     return FactStore.open(settings.data, settings.ingest, embedder, vocabulary.count)
 
 
