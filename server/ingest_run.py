@@ -1,6 +1,7 @@
 """One ingest at a time, in a thread beside the running chats, with its progress as events.
 
-A run goes to its end even if nobody listens any more: half an ingest helps no one.
+A run goes to its end even if nobody listens any more. Only a server that is told to stop ends it early, between files;
+what is indexed by then stays, and the next run goes on from there.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from config.errors import HousevoiceError, OverloadedError
 from ingest.documents import IngestReport, Progress
+from server.failures import NotReadyError
 from server.services import Services
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class IngestRunner:
         loop = asyncio.get_running_loop()
 
         def on_progress(progress: Progress) -> None:
+            if self._services.is_draining:
+                raise NotReadyError("The server is shutting down.", "Run the ingest again: it goes on where it was.")
             loop.call_soon_threadsafe(queue.put_nowait, progress)
 
         try:

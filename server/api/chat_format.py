@@ -157,12 +157,13 @@ class ChatFormat:
 
     def _extras(self, state: ChoiceState, started: AnswerStarted) -> Json:
         """`housevoice`: what annotations have no room for. JSON answers keep the model's own source numbers."""
-        sources = self._json_sources(started) if self.is_json else self._cited_sources(state)
+        retrieved = self._retrieved_sources(started)
         return {
             "request_id": self.request_id,
             "adapter": self.adapter,
             "is_refusal": started.is_refusal,
-            "sources": sources,
+            "sources": retrieved if self.is_json else self._cited_sources(state),
+            "retrieved": retrieved,
         }
 
     def _cited_sources(self, state: ChoiceState) -> list[Json]:
@@ -171,7 +172,8 @@ class ChatFormat:
         return [self._source(c.number, c.cited.document_id, c.cited.chunk_id, c.cited.title, c.cited.location)
                 for _, c in sorted(places.items())]  # fmt: skip
 
-    def _json_sources(self, started: AnswerStarted) -> list[Json]:
+    def _retrieved_sources(self, started: AnswerStarted) -> list[Json]:
+        """All that the model was given, by the numbers that it saw."""
         return [
             self._source(s.number, s.document.document_id, s.chunks[0].chunk_id, s.document.title, s.location)
             for s in started.sources

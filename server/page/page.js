@@ -83,7 +83,7 @@ async function ask(question) {
   item.scrollIntoView({ block: "nearest" });
   running = new AbortController();
   setRunning(true);
-  const answer = { text: "", annotations: [], sources: [] };
+  const answer = { text: "", annotations: [], sources: [], retrieved: [] };
   try {
     await stream(voice, answer, () => renderAnswer(body, answer.text, []));
   } catch (error) {
@@ -96,7 +96,8 @@ async function ask(question) {
 
 function finish(item, body, answer) {
   renderAnswer(body, answer.text, answer.annotations);
-  if (answer.sources.length) item.append(sourceList(answer.sources));
+  if (answer.sources.length) item.append(sourceList("Sources", answer.sources));
+  else if (answer.retrieved.length) item.append(sourceList("Read, but not cited", answer.retrieved));
   if (answer.text) messages.push({ role: "assistant", content: answer.text });
   else messages.pop();
   item.scrollIntoView({ block: "nearest" });
@@ -114,6 +115,7 @@ async function stream(model, answer, onText) {
     answer.text += delta.content || delta.refusal || "";
     answer.annotations.push(...(delta.annotations || []));
     answer.sources = event.housevoice?.sources || answer.sources;
+    answer.retrieved = event.housevoice?.retrieved || answer.retrieved;
     if (delta.content) onText();
   }
 }
@@ -133,9 +135,11 @@ async function* eventsOf(response) {
   }
 }
 
-function sourceList(sources) {
-  const list = block("ul", "sources");
-  list.setAttribute("aria-label", "Sources");
+function sourceList(title, sources) {
+  const panel = block("details", "sources");
+  panel.open = title === "Sources";
+  panel.append(block("summary", "", title));
+  const list = document.createElement("ul");
   for (const source of sources) {
     const place = source.location ? `${source.title}, ${source.location}` : source.title;
     const row = document.createElement("li");
@@ -146,7 +150,8 @@ function sourceList(sources) {
     row.append(link);
     list.append(row);
   }
-  return list;
+  panel.append(list);
+  return panel;
 }
 
 function ownPath(url) {

@@ -46,7 +46,7 @@ def port_of(server: QuietServer) -> int:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  what is waited for is a plain list of the fake engine
             await asyncio.sleep(0.01)
 
 
