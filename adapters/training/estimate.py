@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from adapters.training.base import TrainingBase
 from adapters.training.dataset import TrainingRow

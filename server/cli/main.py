@@ -52,3 +52,7 @@ app.add_typer(keys.app, name="keys")
 def main() -> None:
     with errors_for_people():
         app(standalone_mode=True)
+
+
+if __name__ == "__main__":
+    main()

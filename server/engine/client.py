@@ -99,10 +99,12 @@ class EngineClient:
             while not is_over:
                 event = await events.get()
                 is_over = not isinstance(event, TextEvent)
+                if is_over:  # a reader that stops here need not close the generator for the id to be free again
+                    del self._requests[request.request_id]
                 yield event
         finally:
-            self._requests.pop(request.request_id, None)
             if not is_over:
+                del self._requests[request.request_id]
                 child.send(Cancel(request.request_id))
 
     async def check_adapter(self, adapter: AdapterRef) -> None:

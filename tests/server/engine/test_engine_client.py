@@ -158,6 +158,16 @@ async def test_a_request_id_cannot_be_used_twice_at_once(engine: EngineClient, p
             await collect(engine, GenerateRequest("1", prompt, 4))
 
 
+async def test_an_id_is_free_again_after_the_terminal_event(engine: EngineClient, prompt: tuple[int, ...]) -> None:
+    """Regression: it was only freed when the garbage collector closed the generator of a reader that had left."""
+    readers = [engine.generate(GenerateRequest("same", prompt, 2)) for _ in range(3)]
+    for reader in readers:
+        while isinstance(await anext(reader), TextEvent):
+            pass
+    for reader in readers:
+        await reader.aclose()
+
+
 async def test_adapters_are_tried_without_touching_the_engine(
     engine: EngineClient, stories_path: Path, tmp_path: Path, prompt: tuple[int, ...]
 ) -> None:
