@@ -31,7 +31,7 @@ def bring_in_adapters(registry: Registry, base: ModelFile) -> list[str]:
     for, the shipped adapters are left out and the brands use their prompts.
     """
     names = []
-    for folder in sorted(path for path in ADAPTERS.iterdir() if (path / ADAPTER_FILE).exists()):
+    for folder in sorted(file.parent for file in ADAPTERS.glob(f"*/{ADAPTER_FILE}")):
         if registry.versions(folder.name):
             continue
         try:
