@@ -68,7 +68,7 @@ def read_header(path: Path) -> GgufHeader:
         raise ModelError(f"The model file {path} does not exist.", "Check models.base.") from error
     except OSError as error:
         raise ModelError(f"The model file {path} cannot be read ({error.strerror}).") from error
-    except (struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
+    except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise _damaged(path, str(error)) from error
 
 
