@@ -225,6 +225,19 @@ def test_the_default_base_answers_alone_and_in_company(base: Model) -> None:
 
 
 @pytest.mark.model
+def test_the_base_gives_the_same_numbers_alone_and_in_company(base: Model) -> None:
+    """Regression: with keys and values of one type, logits moved by up to 1.1 with what else was in the batch."""
+    request = base.ask("alone", "The three most important rules for a returns desk are", 16)
+    (alone,) = base.run(request)
+    base.core.drop_prefixes(None)
+    others = [base.ask(str(number), f"Chapter {number}. " * (3 + number), 20) for number in range(5)]
+    company = base.run(*others, replace(request, request_id="company"))[-1]
+    assert [choice.chosen.token for choice in company] == [choice.chosen.token for choice in alone]
+    differences = [abs(a.chosen.logprob - b.chosen.logprob) for a, b in zip(alone, company, strict=True)]
+    assert max(differences) < 1e-3
+
+
+@pytest.mark.model
 def test_the_default_base_writes_json(base: Model) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
     text = "<|im_start|>user\nCapital of France as JSON?<|im_end|>\n<|im_start|>assistant\n"
