@@ -94,13 +94,12 @@ class Sampler:
 
 def describe_choice(logits: Logits, token: int, num_top: int, piece: Callable[[int], bytes]) -> TokenChoice:
     """Log-probabilities of the raw logits, before any sampling setting: the token's and the `num_top` best ones'."""
-    values = logits.astype(np.float64)
-    best = values.max()
-    logsum = float(best + np.log(np.exp(values - best).sum()))
-    top = np.argpartition(-values, min(num_top, len(values) - 1))[:num_top]
-    ranked = [int(token) for token in top[np.argsort(-values[top], kind="stable")]]
+    best = float(logits.max())
+    logsum = best + math.log(np.exp(logits - best).sum(dtype=np.float64))
+    top = np.argpartition(logits, len(logits) - max(num_top, 1))[len(logits) - num_top :]
+    ranked = [int(token) for token in top[np.argsort(-logits[top], kind="stable")]]
 
     def logprob(which: int) -> TokenLogprob:
-        return TokenLogprob(which, piece(which), float(values[which]) - logsum)
+        return TokenLogprob(which, piece(which), float(logits[which]) - logsum)
 
     return TokenChoice(logprob(token), tuple(logprob(which) for which in ranked))
