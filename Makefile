@@ -13,7 +13,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help install install-dev run test test-slow check format lint type imports bench eval train-sample lock image clean
+.PHONY: help install install-dev run test test-slow check format lint type imports bench train-sample lock image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,20 @@ type: $(INSTALLED_DEV)
 
 imports: $(INSTALLED_DEV) ## the import contracts
 	$(BIN)/lint-imports
+
+bench: $(INSTALLED_DEV) ## sixteen streams together against one after another (start the sample server first)
+	$(BIN)/python benchmarks/engine_streams.py --save
+	$(BIN)/python benchmarks/company_streams.py --save
+
+train-sample: $(INSTALLED) ## train the sample brands' adapters again (about an hour on two cores)
+	$(BIN)/python config/sample/train_adapters.py
+
+lock: $(INSTALLED_DEV) ## write constraints.txt anew from this environment
+	{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | sort -f; } > constraints.new
+	mv constraints.new constraints.txt
+
+image: ## build the container image
+	docker build --tag housevoice .
 
 clean: ## remove what was built; the data directory stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -8,10 +8,9 @@ place of the brand's instructions. Other keys of a row are left alone.
 """
 
 import json
-import random
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -116,30 +115,6 @@ def parse_examples(lines: Iterable[str], instructions: str) -> ParsedExamples:
         except _BadRowError as error:
             problems.append(RowProblem(number, str(error)))
     return ParsedExamples(tuple(examples), tuple(problems))
-
-
-def shuffled_variants(examples: Sequence[Example], num_variants: int, seed: int) -> tuple[Example, ...]:
-    """Each example as written, followed by `num_variants - 1` copies with its sources in another order.
-
-    A copy's answer cites the new numbers, so the model learns to look instead of counting on a place. Citations in
-    earlier turns stay, as they do in serving, where they number an earlier retrieval.
-    """
-    chance = random.Random(seed)
-    varied: list[Example] = []
-    for example in examples:
-        varied.append(example)
-        if len(example.conversation.sources) > 1:
-            varied += [_shuffled(example, chance) for _ in range(num_variants - 1)]
-    return tuple(varied)
-
-
-def _shuffled(example: Example, chance: random.Random) -> Example:
-    sources = list(example.conversation.sources)
-    chance.shuffle(sources)
-    new_numbers = {str(source.number): place for place, source in enumerate(sources, 1)}
-    renumbered = tuple(replace(source, number=place) for place, source in enumerate(sources, 1))
-    answer = CITATION.sub(lambda match: f"[{new_numbers.get(match[1], match[1])}]", example.answer)
-    return replace(example, conversation=replace(example.conversation, sources=renumbered), answer=answer)
 
 
 def _parse_row(line: str, number: int, instructions: str) -> Example:

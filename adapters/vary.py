@@ -1,21 +1,51 @@
-"""Variants of training examples that cannot be answered from memory.
+"""Changes to training examples after which they cannot be answered from memory, nor from a source's place.
 
-A fact belongs in the sources, not in the weights. Each variant changes the numbers that the answer takes from its
-source, in both places alike, so the only way to be right is to read. The idea is that of entity substitution for
-faithful reading (Longpre et al. 2021, arXiv 2109.05052), kept to numbers, which never break grammar.
+A fact belongs in the sources, not in the weights. Changing the numbers of a source and of its answer alike leaves
+reading as the only way to be right: entity substitution for faithful reading (Longpre et al. 2021, arXiv 2109.05052),
+kept to numbers, which never break grammar. Shuffled sources keep the model from always citing the first.
 """
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters.examples import Example
+from adapters.examples import CITATION, Example
 from config.prompt import Source
 
 NUMBER = re.compile(r"(?<![\w.,:\[#/-])\d+(?:[.,:]\d+)*(?![\w\]/-]|[.,:]\d)")
-CITATION = re.compile(r"\[(\d+)\]")
 TIME = re.compile(r"[0-2]?\d:[0-5]\d")
 YEAR = re.compile(r"(?:19|20)\d\d")
+
+
+def vary_examples(
+    examples: Sequence[Example], *, shuffle_share: float, number_share: float, seed: int
+) -> tuple[Example, ...]:
+    """Every example once, some with shuffled sources, some with other numbers, chosen apart from each other.
+
+    The choice depends on the seed and the example's place in the list, so that brands with the same questions and
+    sources keep sharing their prefixes.
+    """
+    varied = []
+    for place, example in enumerate(examples):
+        chance = random.Random(f"{seed}-{place}")
+        is_shuffled, has_other_numbers = chance.random() < shuffle_share, chance.random() < number_share
+        changed = shuffle_sources(example, chance.randrange(2**31)) if is_shuffled else example
+        varied.append(vary_numbers(changed, chance.randrange(2**31)) if has_other_numbers else changed)
+    return tuple(varied)
+
+
+def shuffle_sources(example: Example, seed: int) -> Example:
+    """The sources in another order, with the answer citing their new numbers.
+
+    Citations in earlier turns stay, as they do in serving, where they number an earlier retrieval.
+    """
+    sources = list(example.conversation.sources)
+    random.Random(seed).shuffle(sources)
+    new_numbers = {str(source.number): place for place, source in enumerate(sources, 1)}
+    renumbered = tuple(replace(source, number=place) for place, source in enumerate(sources, 1))
+    answer = CITATION.sub(lambda match: f"[{new_numbers.get(match[1], match[1])}]", example.answer)
+    return replace(example, conversation=replace(example.conversation, sources=renumbered), answer=answer)
 
 
 def vary_numbers(example: Example, seed: int) -> Example:

@@ -8,12 +8,15 @@ Template text (turn markers) and content are separate segments: only template te
 document or a message that contains a turn marker stays plain text.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 PROMPT_VERSION = 1
 """Raised whenever the rendered tokens change; an adapter is trained for one version."""
+
+SENTENCE_END = re.compile(r"(?<=[\w)\]%°\"'”’])([.!?])(?=\s|$)")
 
 GROUNDED_SYSTEM = (
     "You answer questions from company documents. Use only the sources below and cite each fact as [n]. "
@@ -33,7 +36,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One retrieved piece as the model sees it: `[number] title > heading`, then its text."""
+    """One retrieved piece as the model sees it; see `format_source`."""
 
     number: int
     title: str
@@ -112,8 +115,20 @@ def voice_segments(conversation: Conversation, turn_format: TurnFormat) -> list[
 
 
 def format_source(source: Source) -> str:
+    """The number stands in the heading and behind every sentence, where an answer that quotes it will put it.
+
+    Telling which block a sentence came from is hard for a small model; copying the marker along with the sentence is
+    what every model does by itself.
+    """
     place = f"{source.title} > {source.heading}" if source.heading else source.title
-    return f"[{source.number}] {place}\n{source.text}\n\n"
+    marker = f" [{source.number}]"
+    lines = [_mark(line, marker) for line in source.text.splitlines() if line.strip()]
+    return "\n".join([f"[{source.number}] {place}", *lines, "", ""])
+
+
+def _mark(line: str, marker: str) -> str:
+    marked = SENTENCE_END.sub(rf"{marker}\1", line.rstrip())
+    return marked if marked.rstrip(".!?").endswith(marker) else marked + marker
 
 
 def encode_segments(segments: Sequence[Segment], encode: Encode) -> list[int]:

@@ -145,19 +145,22 @@ class Preparer:
         return PreparedRow(pair, renumbered, self._refusal, True)
 
 
-def write_rows(path: Path, rows: Iterable[PreparedRow]) -> None:
-    """As chat-JSONL with sources: what `housevoice adapter train` and `evaluate` read."""
+def write_rows(path: Path, rows: Iterable[PreparedRow], instructions: str) -> None:
+    """As chat-JSONL with sources: what `housevoice adapter train` and `evaluate` read.
+
+    Each row carries the brand's own instructions, so rows of several brands can be trained on together.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(_json_row(row), ensure_ascii=False) for row in rows]
+    lines = [json.dumps(_json_row(row, instructions), ensure_ascii=False) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _json_row(row: PreparedRow) -> dict[str, object]:
-    turns = (*row.pair.turns, Turn("assistant", row.answer))
+def _json_row(row: PreparedRow, instructions: str) -> dict[str, object]:
+    turns = [{"role": turn.role, "content": turn.content} for turn in (*row.pair.turns, Turn("assistant", row.answer))]
     return {
         "id": row.pair.id,
         "kind": row.pair.kind,
-        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "messages": [{"role": "system", "content": instructions}, *turns],
         "sources": [{"title": s.title, "heading": s.heading, "text": s.text} for s in row.sources],
         "documents": list(row.pair.documents),
         "fact": row.pair.fact,

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
 
 from adapters.training.base import TrainingBase
 from adapters.training.recipe import Recipe
@@ -32,7 +33,27 @@ def with_adapter(base: TrainingBase, recipe: Recipe) -> Any:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    if recipe.start_from:
+        _load_weights(model, Path(recipe.start_from))
     return model.train()
+
+
+def _load_weights(model: Any, folder: Path) -> None:
+    """Go on from an adapter of the same shape. Only safetensors are read: a pickle could run code."""
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise BadRequestError(
+            f"{file} does not exist.", "start_from", hint="Name the adapter folder of a finished run."
+        )
+    weights = load_file(file)
+    wanted = get_peft_model_state_dict(model)
+    misfits = [name for name, tensor in wanted.items() if name not in weights or weights[name].shape != tensor.shape]
+    if misfits or len(weights) != len(wanted):
+        raise BadRequestError(
+            f"{folder} has other layers or another rank than this recipe ({len(misfits)} of {len(wanted)} differ).",
+            "start_from",
+        )
+    set_peft_model_state_dict(model, weights)
 
 
 def save_adapter(model: Any, base: TrainingBase, folder: Path) -> None:

@@ -27,8 +27,9 @@ COMMENTS = {
     "weight_decay": "of AdamW",
     "max_gradient_norm": "gradients above are scaled down to it",
     "patience": "epochs without a better validation loss before training stops; 0 never stops early",
-    "shuffle_sources": "put the sources of each row in another order and renumber the citations in its answer",
-    "num_variants": "copies of each row under shuffle_sources, the first as written",
+    "shuffle_share": "share of the rows whose sources are put in another order, citations renumbered",
+    "number_share": "share of the rows whose cited sources and answer get other numbers, so that reading is learned",
+    "start_from": "PEFT folder of an adapter to go on from; empty starts fresh",
     "max_tokens": "a row longer than this is refused",
     "seed": "of initialisation, order and shuffles",
     "precision": "auto times float32 against bfloat16 on this machine and takes the faster",
@@ -52,8 +53,9 @@ class Recipe:
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
     patience: int = 0
-    shuffle_sources: bool = False
-    num_variants: int = 1
+    shuffle_share: float = 0.5
+    number_share: float = 0.5
+    start_from: str = ""
     max_tokens: int = 4_096
     seed: int = 0
     precision: Precision = "auto"
@@ -61,7 +63,7 @@ class Recipe:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "num_variants", "max_tokens"):
+        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not above zero.")
         for name in ("dropout", "warmup_share"):
@@ -71,6 +73,9 @@ class Recipe:
             raise ConfigError(
                 f"The recipe's precision = {self.precision!r} is none of {', '.join(get_args(Precision))}."
             )
+        for name in ("shuffle_share", "number_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not from 0 to 1.")
         if not self.target_modules:
             raise ConfigError("The recipe's target_modules is empty.", f"Name some of {', '.join(ALL_LINEAR)}.")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from adapters.examples import Example, shuffled_variants
+from adapters.examples import Example
 from adapters.training.adapter import save_adapter, with_adapter
 from adapters.training.base import TrainingBase, load_base
 from adapters.training.dataset import TrainingRow, build_rows
@@ -25,6 +25,7 @@ from adapters.training.loss import answer_loss, mean_loss, packs
 from adapters.training.prefixes import PrefixStore
 from adapters.training.progress import EpochResult, OnProgress, Progress, TrainingResult, ignore
 from adapters.training.recipe import Recipe, write_recipe
+from adapters.vary import vary_examples
 from config.errors import BadRequestError
 
 ADAPTER_FOLDER, CHECKPOINTS_FOLDER = "adapter", "checkpoints"
@@ -70,7 +71,9 @@ class Trainer:
         """
         if not examples:
             raise BadRequestError("There are no examples to train on.", "training_file")
-        varied = shuffled_variants(examples, recipe.num_variants if recipe.shuffle_sources else 1, recipe.seed)
+        varied = vary_examples(
+            examples, shuffle_share=recipe.shuffle_share, number_share=recipe.number_share, seed=recipe.seed
+        )
         rows, held_out = self._rows(varied, recipe), self._rows(validation, recipe)
         return _Run(self._base, self._prefixes, recipe, output, on_progress).train(rows, held_out)
 

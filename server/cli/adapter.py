@@ -40,7 +40,7 @@ def prepare(
     brand: BrandName,
     pairs: Annotated[Path, typer.Argument(help="JSONL of question and answer pairs; see docs/adapters.md.")],
     output: Annotated[Path, typer.Option("--out", help="Folder for train.jsonl and heldout.jsonl.")],
-    withhold: Annotated[float, typer.Option(help="Share of answerable rows repeated without their source.")] = 0.2,
+    withhold: Annotated[float, typer.Option(help="Share of answerable rows repeated without their source.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of that choice.")] = 7,
 ) -> None:
     """Give each pair the sources that retrieval finds for it, so that training looks like serving.
@@ -54,8 +54,8 @@ def prepare(
         train = preparer.prepare(read_pairs(pairs, "train"), force_gold=True)
         heldout = preparer.prepare(read_pairs(pairs, "heldout"), force_gold=False)
         withheld = preparer.withhold(train, withhold, seed)
-        write_rows(output / "train.jsonl", [*train, *withheld])
-        write_rows(output / "heldout.jsonl", heldout)
+        write_rows(output / "train.jsonl", [*train, *withheld], chosen.system_prompt)
+        write_rows(output / "heldout.jsonl", heldout, chosen.system_prompt)
     for name, rows in (("train", train), ("heldout", heldout)):
         found = sum(row.is_gold_retrieved for row in rows)
         say(f"{name}: {len(rows)} rows, retrieval found the evidence of {found}")
@@ -241,7 +241,8 @@ def _ask_all(server: Server, model: str, rows: list[dict[str, Any]]) -> list[Ans
 
 
 def _ask(server: Server, model: str, row: dict[str, Any], paths: dict[str, str]) -> Answered:
-    body = {"model": model, "messages": row["messages"][:-1], "temperature": 0}
+    turns = [message for message in row["messages"][:-1] if message["role"] != "system"]
+    body = {"model": model, "messages": turns, "temperature": 0}
     message = server.post("/v1/chat/completions", body)["choices"][0]["message"]
     urls = [annotation["url_citation"]["url"] for annotation in message.get("annotations") or []]
     cited = [paths.get(url.partition("/documents/")[2].partition("#")[0].partition("?")[0], "") for url in urls]

@@ -2,10 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from adapters.examples import CITATION, Example, parse_examples, read_examples, shuffled_variants
+from adapters.examples import Example, parse_examples, read_examples
 from config.errors import BadRequestError
 from config.prompt import Conversation, Source, Turn
 
@@ -98,28 +96,3 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, content: bytes, message:
     path.write_bytes(content)
     with pytest.raises(BadRequestError, match=message):
         read_examples(path, "")
-
-
-def cited_texts(example: Example) -> list[str]:
-    texts = {source.number: source.text for source in example.conversation.sources}
-    return [texts[int(number)] for number in CITATION.findall(example.answer)]
-
-
-@given(num_sources=st.integers(1, 5), seed=st.integers(0, 50), data=st.data())
-def test_a_shuffled_answer_still_cites_the_same_texts(num_sources: int, seed: int, data: st.DataObject) -> None:
-    numbers = data.draw(st.lists(st.integers(1, num_sources), min_size=1))
-    sources = tuple(Source(number, "T", "", f"text {number}") for number in range(1, num_sources + 1))
-    answer = " ".join(f"Fact [{number}]." for number in numbers)
-    example = Example(Conversation((Turn("user", "?"),), sources), answer)
-    varied = shuffled_variants([example], 3, seed)
-    assert varied[0] == example
-    assert len(varied) == (3 if num_sources > 1 else 1)
-    assert all(cited_texts(variant) == cited_texts(example) for variant in varied)
-    assert all([source.number for source in v.conversation.sources] == [*range(1, num_sources + 1)] for v in varied)
-
-
-def test_variants_are_the_same_for_the_same_seed() -> None:
-    sources = tuple(Source(number, "T", "", f"text {number}") for number in range(1, 5))
-    example = Example(Conversation((Turn("user", "?"),), sources), "[1] [2]")
-    assert shuffled_variants([example], 4, 7) == shuffled_variants([example], 4, 7)
-    assert shuffled_variants([example], 4, 7) != shuffled_variants([example], 4, 8)

@@ -8,7 +8,7 @@ from config.errors import ConfigError
 
 
 def test_a_written_recipe_reads_back_and_explains_each_line(tmp_path: Path) -> None:
-    recipe = Recipe(rank=4, learning_rate=3e-4, target_modules=("q_proj",), shuffle_sources=True, num_variants=3)
+    recipe = Recipe(rank=4, learning_rate=3e-4, target_modules=("q_proj",), shuffle_share=0.25, start_from="runs/x")
     write_recipe(recipe, tmp_path / "recipe.toml")
     assert read_recipe(tmp_path / "recipe.toml") == recipe
     text = (tmp_path / "recipe.toml").read_text(encoding="utf-8")

@@ -172,10 +172,18 @@ def test_training_stops_early_and_keeps_the_best_epoch(base: TrainingBase, tmp_p
     assert result.best_epoch == 1 + losses.index(min(losses)) == len(losses) - 2
 
 
-def test_shuffled_variants_add_rows(base: TrainingBase, tmp_path: Path) -> None:
-    two = Conversation((Turn("user", "a"),), (Source(1, "A", "", "x"), Source(2, "B", "", "y")), system="s")
-    recipe = replace(RECIPE, num_epochs=1, shuffle_sources=True, num_variants=3)
-    assert Trainer(base, BUDGET).train([Example(two, "y [2].")], (), recipe, tmp_path).num_rows == 3
+def test_a_run_can_go_on_from_another_one(base: TrainingBase, tmp_path: Path) -> None:
+    first = Trainer(base, BUDGET).train(EXAMPLES, EXAMPLES, RECIPE, tmp_path / "first")
+    further = replace(RECIPE, num_epochs=1, learning_rate=1e-9, start_from=str(first.adapter))
+    second = Trainer(base, BUDGET).train(EXAMPLES, EXAMPLES, further, tmp_path / "second")
+    assert second.epochs[0].validation_loss == pytest.approx(
+        first.epochs[first.best_epoch - 1].validation_loss, rel=1e-3
+    )
+    other = replace(RECIPE, rank=RECIPE.rank + 1, start_from=str(first.adapter))
+    with pytest.raises(BadRequestError, match="another rank"):
+        Trainer(base, BUDGET).train(EXAMPLES, (), other, tmp_path / "third")
+    with pytest.raises(BadRequestError, match="does not exist"):
+        Trainer(base, BUDGET).train(EXAMPLES, (), replace(RECIPE, start_from="nowhere"), tmp_path / "third")
 
 
 def test_what_cannot_be_trained_is_refused(base: TrainingBase, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.examples import Example
-from adapters.vary import vary_numbers
+from adapters.examples import CITATION, Example
+from adapters.vary import shuffle_sources, vary_examples, vary_numbers
 from config.prompt import Conversation, Source, Turn
 
 GOLD = Source(
@@ -58,3 +58,30 @@ def test_seeds_differ_and_repeat() -> None:
     row = example("It weighs 31.5 kg [2].")
     assert vary_numbers(row, 5) == vary_numbers(row, 5)
     assert len({vary_numbers(row, seed).answer for seed in range(8)}) > 1
+
+
+def cited_texts(example: Example) -> list[str]:
+    texts = {source.number: source.text for source in example.conversation.sources}
+    return [texts[int(number)] for number in CITATION.findall(example.answer)]
+
+
+@given(num_sources=st.integers(1, 5), seed=st.integers(0, 50), data=st.data())
+def test_a_shuffled_answer_still_cites_the_same_texts(num_sources: int, seed: int, data: st.DataObject) -> None:
+    numbers = data.draw(st.lists(st.integers(1, num_sources), min_size=1))
+    sources = tuple(Source(number, "T", "", f"text {number}") for number in range(1, num_sources + 1))
+    row = Example(Conversation((Turn("user", "?"),), sources), " ".join(f"Fact [{number}]." for number in numbers))
+    shuffled = shuffle_sources(row, seed)
+    assert cited_texts(shuffled) == cited_texts(row)
+    assert [source.number for source in shuffled.conversation.sources] == [*range(1, num_sources + 1)]
+
+
+def test_shares_decide_how_many_rows_change_and_seeds_repeat() -> None:
+    rows = [example("It weighs 31.5 kg [2].") for _ in range(40)]
+    assert vary_examples(rows, shuffle_share=0, number_share=0, seed=1) == tuple(rows)
+    numbers = vary_examples(rows, shuffle_share=0, number_share=0.5, seed=1)
+    assert 8 < sum(varied != row for varied, row in zip(numbers, rows, strict=True)) < 32
+    shuffled = vary_examples(rows, shuffle_share=1, number_share=0, seed=1)
+    assert {CITATION.findall(row.answer)[0] for row in shuffled} == {"1", "2"}
+    assert vary_examples(rows, shuffle_share=1, number_share=1, seed=2) == vary_examples(
+        rows, shuffle_share=1, number_share=1, seed=2
+    )

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.chat_template import CHATML
-from config.prompt import Conversation, Source, Turn, TurnFormat, render, shared_segments, voice_segments
+from config.prompt import Conversation, Source, Turn, TurnFormat, format_source, render, shared_segments, voice_segments
 
 SOURCES = (Source(1, "Leave", "Days", "26 days."), Source(2, "Travel", "", "41 pounds."))
 NO_SYSTEM = TurnFormat("<s>", "[INST] ", "\n\n", "[INST] ", " [/INST]", "", "</s>", system_in_first_user=True)
@@ -25,9 +25,23 @@ def ask(question: str, *earlier: Turn, instructions: str = "") -> Conversation:
 def test_order_is_facts_then_turns_then_the_brands_words() -> None:
     conversation = ask("And abroad?", Turn("user", "Per night?"), Turn("assistant", "41."), instructions="Be Pip.")
     text = text_of(conversation, CHATML)
-    parts = ["[1] Leave > Days\n26 days.", "[2] Travel\n41 pounds.", "Per night?", "41.", "Be Pip.\n\nAnd abroad?"]
+    parts = [
+        "[1] Leave > Days\n26 days [1].",
+        "[2] Travel\n41 pounds [2].",
+        "Per night?",
+        "41.",
+        "Be Pip.\n\nAnd abroad?",
+    ]
     assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
     assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_every_sentence_and_row_of_a_source_carries_its_number() -> None:
+    text = "It is open. Is it free? Yes!\n\n- Costs 4.50 pounds; paid in advance\nName: Dev; Extension: 2488"
+    assert format_source(Source(3, "Shop", "Hours", text)) == (
+        "[3] Shop > Hours\nIt is open [3]. Is it free [3]? Yes [3]!\n"
+        "- Costs 4.50 pounds; paid in advance [3]\nName: Dev; Extension: 2488 [3]\n\n"
+    )
 
 
 def test_everything_before_the_boundary_is_the_same_for_every_brand() -> None:
