@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import re
 import zipfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
-STAMP = datetime(2026, 3, 16, 9, 0, tzinfo=timezone.utc)
+STAMP = datetime(2026, 3, 16, 9, 0, tzinfo=UTC)
 
 # A block is (kind, content): "title", "heading", "text", "list", "table".
 Block = tuple[str, str | list[str] | list[list[str]]]
@@ -479,7 +479,7 @@ def blocks(markup: str) -> list[Block]:
         if found and found[-1][0] == kind:
             found[-1][1].append(content)  # type: ignore[union-attr,arg-type]
         else:
-            found.append((kind, [content]))  # type: ignore[list-item,arg-type]
+            found.append((kind, [content]))  # type: ignore[arg-type]
 
     for line in filter(None, map(str.strip, markup.splitlines())):
         if line.startswith("## "):
@@ -542,7 +542,7 @@ def write_docx(path: Path, markup: str) -> None:
         elif kind == "table":
             table = document.add_table(rows=0, cols=len(content[0]), style="Table Grid")
             for row in content:
-                for cell, text in zip(table.add_row().cells, row):
+                for cell, text in zip(table.add_row().cells, row, strict=True):
                     cell.text = text
         else:
             document.add_paragraph(str(content))

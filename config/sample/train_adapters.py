@@ -86,16 +86,15 @@ def pick(rows: Sequence[Example], places: Iterable[int]) -> list[Example]:
 
 def tell(event: TrainingEvent) -> None:
     match event:
+        case Progress() if event.step % 10:
+            return
         case Progress():
-            if event.step % 10 == 0:
-                print(
-                    f"  step {event.step}/{event.num_steps} loss {event.loss:.3f}, {event.remaining_seconds:.0f} s left",
-                    flush=True,
-                )
+            text = f"step {event.step}/{event.num_steps} loss {event.loss:.3f}, {event.remaining_seconds:.0f} s left"
         case EpochResult():
-            print(f"  loss {event.training_loss:.3f}, held out {event.validation_loss}", flush=True)
+            text = f"loss {event.training_loss:.3f}, held out {event.validation_loss}"
         case _:
-            print(f"  {event}", flush=True)
+            text = str(event)
+    print(f"  {text}", flush=True)
 
 
 def ship(base: ModelFile, name: str, peft: Path, card: dict[str, object], output: Path) -> None:

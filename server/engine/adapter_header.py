@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from config.errors import BadRequestError, ModelError
-from server.engine.gguf_header import GgufHeader, TensorInfo, read_header
+from config.gguf_header import GgufHeader, TensorInfo, read_header
 
 SUFFIX_A, SUFFIX_B = ".lora_a", ".lora_b"
 ELEMENT_BYTES = {0: 4.0, 1: 2.0, 8: 34 / 32, 30: 2.0}

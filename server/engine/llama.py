@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import BadRequestError, EngineError, ModelError
+from config.gguf_header import GgufHeader, read_header
 from config.settings import EngineSettings
 from server.engine.adapter_header import check_adapter_header
 from server.engine.backend import BackendShape, Logits, Span
-from server.engine.gguf_header import GgufHeader, read_header
 from server.engine.messages import AdapterRef
 from server.engine.native import complaints, llama
 

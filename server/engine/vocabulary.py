@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.errors import ModelError
-from server.engine.gguf_header import read_header
+from config.gguf_header import read_header
 from server.engine.native import complaints, llama
 
 MAX_PIECE_BYTES = 1_024

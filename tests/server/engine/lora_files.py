@@ -6,7 +6,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from server.engine.gguf_header import read_header
+from config.gguf_header import read_header
 from server.engine.messages import AdapterRef
 
 RANK = 4

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from config.errors import BadRequestError
+from config.gguf_header import read_header
 from server.engine.adapter_check import check_in_own_process, find_problem
 from server.engine.adapter_header import check_adapter_header
-from server.engine.gguf_header import read_header
 from server.engine.messages import AdapterRef
 from tests.server.engine.lora_files import as_adapter, write_lora
 

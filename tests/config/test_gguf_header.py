@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import ModelError
-from server.engine.gguf_header import MAGIC, read_header
+from config.gguf_header import MAGIC, read_header
 
 
 def header(version: int = 3, num_tensors: int = 0, num_entries: int = 0, rest: bytes = b"") -> bytes:
