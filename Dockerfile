@@ -9,7 +9,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 ARG ENGINE_CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
 RUN echo 'set(LLAMA_BUILD_COMMON OFF)' > engine-only.cmake \
     && python -m venv /venv \
-    && CMAKE_ARGS="-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_INCLUDE=/app/engine-only.cmake ${ENGINE_CMAKE_ARGS}" \
+    && CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_LLAMAFILE=OFF -DCMAKE_PROJECT_INCLUDE=/app/engine-only.cmake ${ENGINE_CMAKE_ARGS}" \
        /venv/bin/pip install --no-cache-dir --constraint constraints.txt llama-cpp-python
 COPY config config
 COPY ingest ingest

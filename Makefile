@@ -8,7 +8,9 @@ BIN := $(VENV)/bin
 # audio parts takes the compile from seven minutes to less than three on two cores. The package forces the helpers on,
 # so they are switched off again by a line of CMake that is read inside llama.cpp's own project.
 ENGINE_ONLY := $(abspath $(VENV))/engine-only.cmake
-export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_INCLUDE=$(ENGINE_ONLY)
+# llamafile's kernels compute LoRA matrices otherwise for one row than for several, so answers would depend on what else
+# is in the batch; without them they do not, and the default base is no slower.
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DGGML_LLAMAFILE=OFF -DCMAKE_PROJECT_INCLUDE=$(ENGINE_ONLY)
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev

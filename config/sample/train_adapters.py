@@ -34,7 +34,7 @@ from server.retrieval import Retriever
 from server.sample import ADAPTER_FILE, ADAPTERS, CARD_FILE, DOCUMENTS, KNOWLEDGE_BASE
 
 BRANDS = ("halden", "pipkin")
-WITHHELD_SHARE = 0.1
+WITHHELD_SHARE = 0.05
 SEED = 7
 RECIPE = Recipe(
     rank=8,

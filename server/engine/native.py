@@ -14,11 +14,10 @@ _complaints: deque[str] = deque(maxlen=8)
 def llama() -> ModuleType:
     """The low-level bindings.
 
-    Idle OpenMP threads must sleep, not spin: on two cores beside a busy process spinning costs a factor of forty.
-    The library reads that from the environment when it is loaded. On an abort it would start a debugger to print a
-    backtrace with the arguments in it, which is slow and may show private text.
+    How its threads wait is read from the environment when it is loaded, see `config.environment`. On an abort it would
+    start a debugger to print a backtrace with the arguments in it, which is slow and may show private text.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    prepare_environment()
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     import llama_cpp
 
