@@ -6,6 +6,8 @@ from collections import deque
 from functools import cache
 from types import ModuleType
 
+from config.environment import prepare_environment
+
 ERROR_LEVEL, CONTINUATION = 3, 5
 _complaints: deque[str] = deque(maxlen=8)
 
