@@ -46,7 +46,7 @@ def _load_weights(model: Any, folder: Path) -> None:
             f"{file} does not exist.", "start_from", hint="Name the adapter folder of a finished run."
         )
     weights = load_file(file)
-    wanted = get_peft_model_state_dict(model)
+    wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     misfits = [name for name, tensor in wanted.items() if name not in weights or weights[name].shape != tensor.shape]
     if misfits or len(weights) != len(wanted):
         raise BadRequestError(

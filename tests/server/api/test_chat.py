@@ -106,7 +106,7 @@ async def test_the_prompt_holds_sources_and_the_brands_words_behind_the_boundary
     request = world.engine.requests[-1]
     before = bytes(t for t in request.tokens[: request.voice_boundary] if t < 256).decode()
     after = bytes(t for t in request.tokens[request.voice_boundary :] if t < 256).decode()
-    assert "[1] Warranty H5 > Terms\nThe H5 is covered for 36 months." in before
+    assert "[1] Warranty H5 > Terms\nThe H5 is covered for 36 months [1]." in before
     assert after == "user\nReply as Halden.\n\nBe short.\n\nHow long is the H5 covered?\nassistant\n"
 
 
