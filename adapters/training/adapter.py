@@ -34,7 +34,11 @@ def with_adapter(base: TrainingBase, recipe: Recipe) -> Any:
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     if recipe.start_from:
-        _load_weights(model, Path(recipe.start_from))
+        try:
+            _load_weights(model, Path(recipe.start_from))
+        except BadRequestError:
+            model.unload()
+            raise
     return model.train()
 
 
