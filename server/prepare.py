@@ -88,7 +88,8 @@ class Preparer:
         self._chunks = {document.path: store.chunks_of(document.document_id) for document in documents}
 
     def prepare(self, pairs: Iterable[Pair], *, force_gold: bool) -> list[PreparedRow]:
-        """Rows in order; pairs for which nothing is retrieved are left out, since no model is asked for those."""
+        """Rows in order. For training (force_gold), pairs for which nothing is retrieved are left out: no model is ever
+        asked about those."""
         rows = [self._prepare_one(pair, force_gold) for pair in pairs]
         return [row for row in rows if row is not None]
 
@@ -107,7 +108,7 @@ class Preparer:
         sources = [Source(found.number, found.document.title, found.heading, found.text) for found in retrieval.sources]
         paths = [found.document.path for found in retrieval.sources]
         if not pair.documents:
-            return PreparedRow(pair, tuple(sources), pair.answer, True) if sources else None
+            return PreparedRow(pair, tuple(sources), pair.answer, True) if sources or not force_gold else None
         gold = next(
             (i for i, path in enumerate(paths) if self._is_gold(pair, path, sources[i].heading, sources[i].text)), None
         )

@@ -1,10 +1,12 @@
 """Train the sample brands' adapters again: `make train-sample`, or `python config/sample/train_adapters.py --help`.
 
 1. The documents are ingested into a data directory of their own, and each pair gets the sources that retrieval finds.
-2. A reader is trained on half of the questions in each brand's voice: reading and citing are the same for both.
-3. Each brand goes on from the reader with the other half of its own answers.
+2. A reader is trained on half of the questions in each brand's voice: reading and citing are the same for both. A
+   third of its rows are refusals, so that it learns to look whether a source answers.
+3. Each brand goes on from the reader with some of its own answers, with few refusals among them: a small model that saw
+   many refuses far too often.
 
-Both steps see the same sources for a question, so each question's sources are prefilled once for all three runs.
+Both brands take the same questions, so each question's sources are prefilled once for both.
 """
 
 import argparse
@@ -35,6 +37,8 @@ from server.sample import ADAPTER_FILE, ADAPTERS, CARD_FILE, DOCUMENTS, KNOWLEDG
 
 BRANDS = ("halden", "pipkin")
 WITHHELD_SHARE = 0.05
+NUM_BRAND_ROWS = 200
+BRAND_REFUSAL_SHARE = 0.08
 SEED = 7
 RECIPE = Recipe(
     rank=8,
@@ -80,6 +84,15 @@ def split_by_brand(num_rows: int) -> dict[str, set[int]]:
     return {name: set(places[number :: len(BRANDS)]) for number, name in enumerate(BRANDS)}
 
 
+def brand_places(rows: Sequence[Example], refusal: str) -> list[int]:
+    """The places of the rows that each brand learns in the end."""
+    chance = random.Random(SEED + 1)
+    refusals = [place for place, row in enumerate(rows) if row.answer == refusal]
+    answers = [place for place, row in enumerate(rows) if row.answer != refusal]
+    num_refusals = round(NUM_BRAND_ROWS * BRAND_REFUSAL_SHARE)
+    return chance.sample(refusals, num_refusals) + chance.sample(answers, NUM_BRAND_ROWS - num_refusals)
+
+
 def pick(rows: Sequence[Example], places: Iterable[int]) -> list[Example]:
     return [rows[place] for place in sorted(places)]
 
@@ -107,32 +120,35 @@ def ship(base: ModelFile, name: str, peft: Path, card: dict[str, object], output
     (target / CARD_FILE).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def train(base: ModelFile, output: Path, recipe: Recipe) -> None:
-    started = time.monotonic()
-    rows = read_rows(output)
+def train_reader(trainer: Trainer, rows: dict[str, tuple[Example, ...]], output: Path, recipe: Recipe) -> Path:
     split = split_by_brand(len(rows[BRANDS[0]]))
-    trainer = Trainer.open(base.path, recipe)
     mixed = [example for name in BRANDS for example in pick(rows[name], split[name])]
     print(f"reader: {len(mixed)} rows", flush=True)
-    reader = trainer.train(mixed, (), recipe, output / "reader", tell)
+    return trainer.train(mixed, (), recipe, output / "reader", tell).adapter
+
+
+def train_brands(
+    trainer: Trainer, base: ModelFile, rows: dict[str, tuple[Example, ...]], reader: Path, output: Path, recipe: Recipe
+) -> None:
+    refusal = load_brands(SAMPLE / "brands")[BRANDS[0]].refusal
+    places = brand_places(rows[BRANDS[0]], refusal)
+    further = replace(recipe, start_from=str(reader), learning_rate=recipe.learning_rate / 2)
     for name in BRANDS:
-        own = pick(rows[name], set(range(len(rows[name]))) - split[name])
+        own = pick(rows[name], places)
         heldout = read_examples(output / name / "heldout.jsonl", "")
         print(f"{name}: {len(own)} rows", flush=True)
-        further = replace(recipe, start_from=str(reader.adapter), learning_rate=recipe.learning_rate / 2)
         result = trainer.train(own, heldout, further, output / name / "run", tell)
         given = TrainingInput(name, "", output / name / "train.jsonl", output / name / "heldout.jsonl")
         shown = replace(result, recipe=replace(result.recipe, start_from="reader"))
-        card = dict(training_card(base, given, shown)) | {"made_by": "make train-sample", "num_reader_rows": len(mixed)}
+        card = dict(training_card(base, given, shown)) | {"made_by": "make train-sample"}
         ship(base, name, result.adapter, card, output)
-    print(f"done in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data-train-sample"), help="index, rows, checkpoints")
     parser.add_argument("--prepared", action="store_true", help="use the rows that lie in --out already")
-    parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
+    parser.add_argument("--reader", type=Path, help="go on from this PEFT folder instead of training a reader")
     arguments = parser.parse_args()
     prepare_environment()
     settings = load_settings()
@@ -140,7 +156,13 @@ def main() -> None:
     settings = settings.model_copy(update={"storage": storage})
     if not arguments.prepared:
         prepare_rows(settings, arguments.out)
-    train(resolve_base(settings), arguments.out, replace(RECIPE, learning_rate=arguments.learning_rate))
+    started = time.monotonic()
+    base = resolve_base(settings)
+    rows = read_rows(arguments.out)
+    trainer = Trainer.open(base.path, RECIPE)
+    reader = arguments.reader or train_reader(trainer, rows, arguments.out, RECIPE)
+    train_brands(trainer, base, rows, reader, arguments.out, RECIPE)
+    print(f"done in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
 
 
 if __name__ == "__main__":
