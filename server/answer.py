@@ -162,6 +162,7 @@ class Answerer:
             _note_retrieval(record, retrieval)
             sources = retrieval.sources
             if not sources:
+                await asyncio.to_thread(self._fit, request, ())  # a prompt that is too long is told so first
                 for event in self._refuse(request):
                     yield event
                 return

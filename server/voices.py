@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters.registry import AdapterVersion, Registry
-from config.brands import Brand
+from config.brands import Brand, SamplingDefaults
 from config.errors import ConfigError, HousevoiceError, NotFoundError
 from config.models import ModelFile
 from config.prompt import PROMPT_VERSION
@@ -85,7 +85,10 @@ class Voices:
         return [Voice(brand.name, brand, False, active, created), *pinned]
 
     def _base_voice(self) -> Voice:
-        brand = Brand(name=self._base.name, adapter="none", knowledge_bases=tuple(self._knowledge_bases()))
+        # Untuned, a small base falls into repeating a sentence with its marker; a mild penalty ends that.
+        sampling = SamplingDefaults(repetition_penalty=1.1)
+        knowledge_bases = tuple(self._knowledge_bases())
+        brand = Brand(name=self._base.name, adapter="none", knowledge_bases=knowledge_bases, sampling=sampling)
         return Voice(self._base.name, brand, True, None, 0)
 
     def _adapter(self, brand: Brand, pinned: str) -> AdapterVersion | None:

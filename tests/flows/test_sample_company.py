@@ -21,9 +21,9 @@ from config.settings import SAMPLE
 
 pytestmark = pytest.mark.model
 READY_SECONDS = 120
-QUESTION = "How long is the compressor of the H5 covered by the warranty?"
-MONTHS = "54 months"
-"""Stands in products/warranty-h5.md and nowhere else."""
+QUESTION = "How many days of paid annual leave do full-time employees get?"
+DAYS = "26 days"
+"""Stands in hr/annual-leave.md and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,12 @@ def _ready_url(server: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("brand", ["halden", "pipkin"])
 def test_each_brand_answers_with_the_fact_its_source_and_its_own_form(company: Company, brand: str) -> None:
     message = company.ask(brand, QUESTION)
-    assert MONTHS in message.content
+    assert DAYS in message.content
     assert violations(message.content, load_brands(SAMPLE / "brands")[brand].format) == []
     link = message.annotations[0].url_citation
-    assert link.title == "Warranty terms: Halden H5 freezer"
+    assert link.title == "Annual leave policy"
     page = httpx.get(link.url.partition("#")[0], headers={"Authorization": f"Bearer {company.client.api_key}"})
-    assert MONTHS in page.text
+    assert DAYS in page.text
 
 
 def test_the_base_answers_plainly(company: Company) -> None:
@@ -141,7 +141,7 @@ def test_documents_change_while_streams_run(company: Company, tmp_path: Path) ->
     for thread in streams:
         thread.start()
     for step in range(3):
-        (folder / f"{step}.md").write_text(f"# Note {step}\n\nThe H5 compressor is covered, see note {step}.\n")
+        (folder / f"{step}.md").write_text(f"# Note {step}\n\nAnnual leave is told in {step}.\n")
         (folder / "0.md").write_text(f"# Note 0\n\nEdited {step} times.\n")
         assert company.run("ingest", str(folder)).returncode == 0
     (folder / "1.md").unlink()
@@ -174,7 +174,7 @@ def test_a_second_server_on_the_same_data_names_the_first(company: Company) -> N
 def test_search_explains_itself(company: Company) -> None:
     done = company.run("search", QUESTION, "--explain")
     assert done.returncode == 0
-    assert "products/warranty-h5.md" in done.stdout
+    assert "hr/annual-leave.md" in done.stdout
     assert "source 1" in done.stdout
 
 
