@@ -25,11 +25,15 @@ CITATION = re.compile(r"\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair: what is asked, rendered as in serving, and the answer to learn. `line` is 1-based; 0 for no file."""
+    """One pair: what is asked, rendered as in serving, and the answer to learn. `line` is 1-based; 0 for no file.
+
+    An answer that is not whole is a beginning: where it stops, the model does not learn to stop.
+    """
 
     conversation: Conversation
     answer: str
     line: int = 0
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

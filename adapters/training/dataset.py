@@ -5,25 +5,37 @@
                                   ^ voice boundary                    ^ loss from here
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.examples import MAX_SHOWN, Example
 from config.errors import BadRequestError
 from config.prompt import Encode, Segment, TurnFormat, encode_segments, render
 
+USUAL_SHARE = 0.1
+"""Of the answers part from the refusal at a place, for it to be one of the refusal's decisions."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One example in tokens. The last `num_answer_tokens` of `suffix` carry the loss; at least one stands before."""
+    """One example in tokens. The last `num_answer_tokens` of `suffix` carry the loss; at least one stands before.
+
+    `decisions` are the places in the answer, from 0, where an answer parts from the refusal, if there is one.
+    """
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     num_answer_tokens: int
+    decisions: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:
         return len(self.prefix) + len(self.suffix)
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        return self.suffix[-self.num_answer_tokens :]
 
 
 def build_rows(
@@ -45,12 +57,44 @@ def build_rows(
             "training_file",
             hint="Shorten them, or raise max_tokens in the recipe.",
         )
-    return rows
+    return _marked(rows, [example.conversation.instructions for example in examples])
+
+
+def _marked(rows: Sequence[TrainingRow], instructions: Sequence[str]) -> tuple[TrainingRow, ...]:
+    """Each brand's rows with their decisions; instructions tell the brands of a mixed set apart."""
+    marked = list(rows)
+    for brand in dict.fromkeys(instructions):
+        places = [place for place, own in enumerate(instructions) if own == brand]
+        for place, row in zip(places, mark_decisions([rows[place] for place in places]), strict=True):
+            marked[place] = row
+    return tuple(marked)
+
+
+def mark_decisions(rows: Sequence[TrainingRow]) -> tuple[TrainingRow, ...]:
+    """The rows of one set of instructions, each with the places where it is decided whether to answer or to refuse.
+
+    The refusal is the answer that occurs most often, at least twice. It is decided wherever a good share of the answers
+    parts from it. Without a repeated answer the rows come back as they are.
+    """
+    refusal, times = Counter(row.answer for row in rows).most_common(1)[0] if rows else ((), 0)
+    if times < 2:
+        return tuple(rows)
+    parted = [None if row.answer == refusal else _first_difference(row.answer, refusal) for row in rows]
+    counts = Counter(place for place in parted if place is not None)
+    usual = tuple(sorted(place for place in counts if counts[place] >= USUAL_SHARE * counts.total()))
+    return tuple(
+        replace(row, decisions=usual if place is None else (place,)) for row, place in zip(rows, parted, strict=True)
+    )
+
+
+def _first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
+    same = (left == right for left, right in zip(answer, other, strict=False))
+    return next((place for place, is_same in enumerate(same) if not is_same), min(len(answer), len(other)) - 1)
 
 
 def _build_row(example: Example, turn_format: TurnFormat, encode: Encode) -> TrainingRow:
     prompt = render(example.conversation, turn_format, encode)
-    answer = [*encode(example.answer, False), *end_of_turn(turn_format, encode)]
+    answer = [*encode(example.answer, False), *(end_of_turn(turn_format, encode) if example.is_whole else ())]
     shared, voiced = prompt.tokens[: prompt.voice_boundary], prompt.tokens[prompt.voice_boundary :]
     return TrainingRow(shared, (*voiced, *answer), len(answer))
 

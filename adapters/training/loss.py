@@ -25,8 +25,13 @@ def packs(rows: Iterable[TrainingRow]) -> Iterator[list[TrainingRow]]:
         yield pack
 
 
-def answer_loss(base: TrainingBase, prefixes: PrefixStore, pack: Sequence[TrainingRow]) -> torch.Tensor:
-    """Cross entropy summed over the answer tokens, in nats, with gradient for whatever adapter is in the model."""
+def answer_loss(
+    base: TrainingBase, prefixes: PrefixStore, pack: Sequence[TrainingRow], decision_weight: float = 1.0
+) -> torch.Tensor:
+    """Cross entropy summed over the answer tokens, in nats, with gradient for whatever adapter is in the model.
+
+    The tokens at a row's decisions count `decision_weight` times each.
+    """
     placed = list(_placed(prefixes, pack))
     ids = torch.tensor([[token for row in pack for token in row.suffix]], device=base.device)
     answers = torch.cat(
@@ -40,7 +45,8 @@ def answer_loss(base: TrainingBase, prefixes: PrefixStore, pack: Sequence[Traini
             logits_to_keep=answers - 1,  # a token is predicted where its predecessor stands
             packed_rows=placed,
         )
-    return torch.nn.functional.cross_entropy(output.logits[0].float(), ids[0, answers], reduction="sum")
+    losses = torch.nn.functional.cross_entropy(output.logits[0].float(), ids[0, answers], reduction="none")
+    return losses @ _weights(pack, decision_weight).to(losses)
 
 
 def mean_loss(base: TrainingBase, prefixes: PrefixStore, rows: Sequence[TrainingRow]) -> float | None:
@@ -60,6 +66,14 @@ def _placed(prefixes: PrefixStore, pack: Sequence[TrainingRow]) -> Iterator[Pack
     for row in pack:
         yield PackedRow(start, start + len(row.suffix), prefixes.layers(row.prefix))
         start += len(row.suffix)
+
+
+def _weights(pack: Sequence[TrainingRow], decision_weight: float) -> torch.Tensor:
+    """Shape (answer tokens of all rows,)."""
+    weights = [torch.ones(row.num_answer_tokens) for row in pack]
+    for row, of_row in zip(pack, weights, strict=True):
+        of_row[list(row.decisions)] = decision_weight
+    return torch.cat(weights)
 
 
 def _positions(pack: Sequence[TrainingRow]) -> torch.Tensor:

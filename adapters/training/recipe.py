@@ -29,6 +29,7 @@ COMMENTS = {
     "patience": "epochs without a better validation loss before training stops; 0 never stops early",
     "shuffle_share": "share of the rows whose sources are put in another order, citations renumbered",
     "number_share": "share of the rows whose cited sources and answer get other numbers, so that reading is learned",
+    "decision_weight": "how often the token counts where an answer parts from the refusal (the most frequent answer)",
     "start_from": "PEFT folder of an adapter to go on from; empty starts fresh",
     "max_tokens": "a row longer than this is refused",
     "seed": "of initialisation, order and shuffles",
@@ -55,6 +56,7 @@ class Recipe:
     patience: int = 0
     shuffle_share: float = 0.5
     number_share: float = 0.5
+    decision_weight: float = 1.0
     start_from: str = ""
     max_tokens: int = 4_096
     seed: int = 0
@@ -63,7 +65,7 @@ class Recipe:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens"):
+        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens", "decision_weight"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not above zero.")
         for name in ("dropout", "warmup_share"):

@@ -155,7 +155,7 @@ class _Run:
         num_answer_tokens = sum(row.num_answer_tokens for row in batch)
         total = 0.0
         for pack in packs(batch):
-            loss = answer_loss(self._base, self._prefixes, pack) / num_answer_tokens
+            loss = answer_loss(self._base, self._prefixes, pack, self._recipe.decision_weight) / num_answer_tokens
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         return total

@@ -1,12 +1,13 @@
 """Train the sample brands' adapters again: `make train-sample`, or `python config/sample/train_adapters.py --help`.
 
-1. The documents are ingested into a data directory of their own, and each pair gets the sources that retrieval finds.
-2. A reader is trained on half of the questions in each brand's voice: reading and citing are the same for both. A
-   third of its rows are refusals, so that it learns to look whether a source answers.
-3. Each brand goes on from the reader with some of its own answers, with few refusals among them: a small model that saw
-   many refuses far too often.
+1. A reader learns on invented passages (examples/passages.jsonl) to quote the sentence that answers, with its source's
+   number, and to begin the refusal where no sentence does; in both voices' first lines, as this is the same for both.
+2. The documents are ingested into a data directory of their own, and each pair gets the sources that retrieval finds.
+3. Each brand goes on from the reader with its own whole answers. A share of the refusals are questions whose evidence
+   was withheld, so that a source on the topic is told apart from one that answers.
 
-Both brands take the same questions, so each question's sources are prefilled once for both.
+Both brands take the same questions, so each question's sources are prefilled once for both. The development pairs
+measure each run; the held-out pairs are touched by nothing here.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from adapters.convert import convert_adapter
 from adapters.examples import Example, read_examples
 from adapters.gguf_check import check_adapter
 from adapters.make import TrainingInput, training_card
+from adapters.reading import EVIDENCE, Shares, Voice, read_groups, reading_examples
 from adapters.training.progress import EpochResult, Progress, TrainingEvent
 from adapters.training.recipe import Recipe
 from adapters.training.trainer import Trainer
 from adapters.vary import vary_examples
-from config.brands import load_brands
+from config.brands import Brand, load_brands
 from config.environment import prepare_environment
 from config.models import ModelFile, resolve_base
 from config.settings import SAMPLE, Settings, load_settings
@@ -36,25 +38,30 @@ from server.retrieval import Retriever
 from server.sample import ADAPTER_FILE, ADAPTERS, CARD_FILE, DOCUMENTS, KNOWLEDGE_BASE
 
 BRANDS = ("halden", "pipkin")
-WITHHELD_SHARE = 0.05
-NUM_BRAND_ROWS = 200
-BRAND_REFUSAL_SHARE = 0.08
+READING = SAMPLE / "examples" / "passages.jsonl"
+KEPT = 40
+"""One group in so many is kept to measure the reader."""
+SHARES = Shares(answerable=12, unanswerable=9, withheld=6, remaining=3)
+NUM_ANSWERS, NUM_REFUSALS, NUM_WITHHELD = 260, 60, 80
 SEED = 7
-RECIPE = Recipe(
+READER = Recipe(
     rank=8,
     alpha=16.0,
     num_epochs=1,
-    batch_rows=4,
-    learning_rate=8e-4,
-    shuffle_share=0.0,  # both are done below, once for all runs, so that the runs share their prefixes
+    batch_rows=8,
+    learning_rate=1e-3,
+    decision_weight=5.0,
+    shuffle_share=0.0,  # passages come shuffled and with facts of their own
     number_share=0.0,
-    prefix_budget_bytes=12_000_000_000,
+    prefix_budget_bytes=10_000_000_000,
     seed=SEED,
 )
+BRAND = replace(READER, batch_rows=4, learning_rate=5e-4, decision_weight=10.0)
+"""Its rows are varied before, once for both brands, so that they share their prefixes."""
 
 
 def prepare_rows(settings: Settings, output: Path) -> None:
-    """OUTPUT/BRAND/train.jsonl and heldout.jsonl."""
+    """OUTPUT/BRAND/train.jsonl, withheld.jsonl, development.jsonl and heldout.jsonl."""
     brands = load_brands(SAMPLE / "brands")
     with own_store(settings, "train-sample") as store:
         store.ingest(DOCUMENTS, KNOWLEDGE_BASE)
@@ -63,38 +70,41 @@ def prepare_rows(settings: Settings, output: Path) -> None:
             preparer = Preparer(store, Retriever(store, settings.retrieval), brand.knowledge_bases, brand.refusal)
             pairs = SAMPLE / "examples" / f"{name}-pairs.jsonl"
             train = preparer.prepare(read_pairs(pairs, "train"), force_gold=True)
-            withheld = preparer.withhold(train, WITHHELD_SHARE, SEED)
-            heldout = preparer.prepare(read_pairs(pairs, "heldout"), force_gold=False)
-            write_rows(output / name / "train.jsonl", [*train, *withheld], brand.system_prompt)
-            write_rows(output / name / "heldout.jsonl", heldout, brand.system_prompt)
+            withheld = preparer.withhold(train, 1.0, SEED)
+            write_rows(output / name / "train.jsonl", train, brand.system_prompt)
+            write_rows(output / name / "withheld.jsonl", withheld, brand.system_prompt)
+            for split in ("development", "heldout"):
+                rows = preparer.prepare(read_pairs(pairs, split), force_gold=False)
+                write_rows(output / name / f"{split}.jsonl", rows, brand.system_prompt)
 
 
-def read_rows(output: Path) -> dict[str, tuple[Example, ...]]:
-    """Each brand's rows, varied alike: place k asks the same question of the same sources in every brand."""
-    rows = {name: read_examples(output / name / "train.jsonl", "") for name in BRANDS}
-    return {
-        name: vary_examples(examples, shuffle_share=0.5, number_share=0.5, seed=SEED) for name, examples in rows.items()
-    }
+def voices(brands: Mapping[str, Brand]) -> list[Voice]:
+    """How each brand begins: the first line of its answers with a quoted sentence, or of its refusal."""
+    return [
+        Voice(
+            instructions=brand.system_prompt,
+            opening=f"{brand.format.lines[0]}{EVIDENCE}\n",
+            refusal=f"{brand.refusal.splitlines()[0]}\n",
+        )
+        for brand in (brands[name] for name in BRANDS)
+    ]
 
 
-def split_by_brand(num_rows: int) -> dict[str, set[int]]:
-    """Which places the reader learns in which brand's voice."""
-    places = list(range(num_rows))
-    random.Random(SEED).shuffle(places)
-    return {name: set(places[number :: len(BRANDS)]) for number, name in enumerate(BRANDS)}
+def brand_rows(folder: Path, refusal: str) -> list[Example]:
+    """The chosen rows, varied. Place k asks the same question of the same sources in every brand."""
+    rows = read_examples(folder / "train.jsonl", "")
+    withheld = read_examples(folder / "withheld.jsonl", "")
+    chance = random.Random(SEED)
+    chosen = [
+        *_some([row for row in rows if row.answer != refusal], NUM_ANSWERS, chance),
+        *_some([row for row in rows if row.answer == refusal], NUM_REFUSALS, chance),
+        *_some(withheld, NUM_WITHHELD, chance),
+    ]
+    return list(vary_examples(chosen, shuffle_share=0.5, number_share=0.5, seed=SEED))
 
 
-def brand_places(rows: Sequence[Example], refusal: str) -> list[int]:
-    """The places of the rows that each brand learns in the end."""
-    chance = random.Random(SEED + 1)
-    refusals = [place for place, row in enumerate(rows) if row.answer == refusal]
-    answers = [place for place, row in enumerate(rows) if row.answer != refusal]
-    num_refusals = round(NUM_BRAND_ROWS * BRAND_REFUSAL_SHARE)
-    return chance.sample(refusals, num_refusals) + chance.sample(answers, NUM_BRAND_ROWS - num_refusals)
-
-
-def pick(rows: Sequence[Example], places: Iterable[int]) -> list[Example]:
-    return [rows[place] for place in sorted(places)]
+def _some(rows: Sequence[Example], number: int, chance: random.Random) -> list[Example]:
+    return chance.sample(list(rows), min(number, len(rows)))
 
 
 def tell(event: TrainingEvent) -> None:
@@ -120,28 +130,24 @@ def ship(base: ModelFile, name: str, peft: Path, card: dict[str, object], output
     (target / CARD_FILE).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def train_reader(trainer: Trainer, rows: dict[str, tuple[Example, ...]], output: Path, recipe: Recipe) -> Path:
-    split = split_by_brand(len(rows[BRANDS[0]]))
-    mixed = [example for name in BRANDS for example in pick(rows[name], split[name])]
-    print(f"reader: {len(mixed)} rows", flush=True)
-    return trainer.train(mixed, (), recipe, output / "reader", tell).adapter
+def train_reader(trainer: Trainer, brands: Mapping[str, Brand], output: Path) -> Path:
+    groups = read_groups(READING)
+    rows = reading_examples([group for place, group in enumerate(groups) if place % KEPT], voices(brands), SHARES, SEED)
+    kept = reading_examples(groups[::KEPT], voices(brands), SHARES, SEED)
+    print(f"reader: {len(rows)} rows, {len(kept)} held out", flush=True)
+    return trainer.train(rows, kept, READER, output / "reader", tell).adapter
 
 
-def train_brands(
-    trainer: Trainer, base: ModelFile, rows: dict[str, tuple[Example, ...]], reader: Path, output: Path, recipe: Recipe
-) -> None:
-    refusal = load_brands(SAMPLE / "brands")[BRANDS[0]].refusal
-    places = brand_places(rows[BRANDS[0]], refusal)
-    further = replace(recipe, start_from=str(reader), learning_rate=recipe.learning_rate / 2)
-    for name in BRANDS:
-        own = pick(rows[name], places)
-        heldout = read_examples(output / name / "heldout.jsonl", "")
-        print(f"{name}: {len(own)} rows", flush=True)
-        result = trainer.train(own, heldout, further, output / name / "run", tell)
-        given = TrainingInput(name, "", output / name / "train.jsonl", output / name / "heldout.jsonl")
-        shown = replace(result, recipe=replace(result.recipe, start_from="reader"))
-        card = dict(training_card(base, given, shown)) | {"made_by": "make train-sample"}
-        ship(base, name, result.adapter, card, output)
+def train_brand(trainer: Trainer, base: ModelFile, brand: Brand, reader: Path, output: Path) -> None:
+    folder = output / brand.name
+    rows = brand_rows(folder, brand.refusal)
+    print(f"{brand.name}: {len(rows)} rows", flush=True)
+    development = read_examples(folder / "development.jsonl", "")
+    result = trainer.train(rows, development, replace(BRAND, start_from=str(reader)), folder / "run", tell)
+    given = TrainingInput(brand.name, "", folder / "train.jsonl", folder / "development.jsonl")
+    shown = replace(result, recipe=replace(result.recipe, start_from="reader"))
+    card = dict(training_card(base, given, shown)) | {"made_by": "make train-sample"}
+    ship(base, brand.name, result.adapter, card, output)
 
 
 def main() -> None:
@@ -158,10 +164,11 @@ def main() -> None:
         prepare_rows(settings, arguments.out)
     started = time.monotonic()
     base = resolve_base(settings)
-    rows = read_rows(arguments.out)
-    trainer = Trainer.open(base.path, RECIPE)
-    reader = arguments.reader or train_reader(trainer, rows, arguments.out, RECIPE)
-    train_brands(trainer, base, rows, reader, arguments.out, RECIPE)
+    brands = load_brands(SAMPLE / "brands")
+    trainer = Trainer.open(base.path, READER)
+    reader = arguments.reader or train_reader(trainer, brands, arguments.out)
+    for name in BRANDS:
+        train_brand(trainer, base, brands[name], reader, arguments.out)
     print(f"done in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
 
 
