@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.lora_header import ALPHA_KEY, BASE_KEY, PROMPT_KEY
 from config.errors import BadRequestError, ModelError
 from config.gguf_header import GgufHeader, read_header
 from config.prompt import PROMPT_VERSION
@@ -25,7 +26,6 @@ ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
 PERMUTED = {"llama": ("attn_q", "attn_k")}
 """Tensors whose rows the GGUF of this architecture holds in another order than transformers (rotary pairs)."""
 KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
-ALPHA_KEY, BASE_KEY, PROMPT_KEY = "adapter.lora.alpha", "housevoice.base_sha256", "housevoice.prompt_version"
 
 Matrix = NDArray[np.float32]
 

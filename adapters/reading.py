@@ -84,8 +84,12 @@ def read_groups(path: Path) -> list[Group]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             groups.append(Group.model_validate(json.loads(line)))
-        except (json.JSONDecodeError, ValidationError) as error:
-            raise BadRequestError(f"{path}, line {number}: {error}", "training_file") from error
+        except json.JSONDecodeError as error:
+            raise BadRequestError(f"{path}, line {number}: not valid JSON ({error.msg}).", "training_file") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadRequestError(f"{path}, line {number}: {where}: {first['msg']}.", "training_file") from error
     return groups
 
 

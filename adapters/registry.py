@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.convert import BASE_KEY, PROMPT_KEY
+from adapters.lora_header import BASE_KEY, PROMPT_KEY
 from config.brands import NAME
 from config.database import migrate, open_database
 from config.datadir import DataDirectory

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.lora_header import read_adapter_header
 from config.errors import BadRequestError, EngineError, ModelError
 from config.gguf_header import GgufHeader, read_header
 from config.settings import EngineSettings
-from server.engine.adapter_header import check_adapter_header
 from server.engine.backend import BackendShape, Logits, Span
 from server.engine.messages import AdapterRef
 from server.engine.native import complaints, llama
@@ -109,7 +109,7 @@ class LlamaBackend:
         if adapter.sha256 in self._adapters:
             return
         _check_hash(adapter)
-        check_adapter_header(adapter.path, self._header)
+        read_adapter_header(adapter.path, self._header)
         handle = self._library.llama_adapter_lora_init(self._model, str(adapter.path).encode())
         if not handle:
             raise BadRequestError(f"Adapter {adapter.name} cannot be loaded. {complaints()}".strip(), param="model")

@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from adapters.convert import ALPHA_KEY, BASE_KEY, PROMPT_KEY, convert_adapter, interleave_rotary
+from adapters.convert import convert_adapter, interleave_rotary
 from adapters.gguf_check import check_adapter
+from adapters.lora_header import ALPHA_KEY, BASE_KEY, PROMPT_KEY
 from adapters.registry import file_sha256
 from config.errors import BadRequestError, ModelError
 from config.gguf_header import read_header

@@ -1,7 +1,7 @@
 import pytest
 
 from adapters.examples import Example
-from adapters.training.dataset import TrainingRow, build_rows
+from adapters.training.dataset import TrainingRow, build_rows, mark_decisions
 from config.chat_template import CHATML
 from config.errors import BadRequestError
 from config.prompt import Conversation, Source, Turn, render
@@ -35,3 +35,37 @@ def test_rows_that_are_too_long_are_named() -> None:
     examples = [Example(CONVERSATION, "x" * 50, line=1), Example(CONVERSATION, "x" * 5000, line=7)]
     with pytest.raises(BadRequestError, match=r"1 rows are longer than 1000 tokens: line 7 \(\d+\)"):
         build_rows(examples, CHATML, encode, max_tokens=1000)
+
+
+def test_a_beginning_does_not_teach_where_to_stop() -> None:
+    row = build_rows([Example(CONVERSATION, "Two", is_whole=False)], CHATML, encode, max_tokens=1000)[0]
+    assert text_of(row.answer) == "Two"
+
+
+def rows_of(*answers: str) -> tuple[TrainingRow, ...]:
+    return build_rows([Example(CONVERSATION, answer) for answer in answers], CHATML, encode, max_tokens=1000)
+
+
+def test_an_answer_is_decided_where_it_parts_from_the_refusal() -> None:
+    answered, other, *_ = rows_of("Yes: two.", "Yes, so.", "Yes not.", "Yes not.", "Yes not.")
+    assert (answered.decisions, other.decisions) == ((3,), (3,))
+
+
+def test_a_refusal_is_decided_wherever_answers_part_from_it() -> None:
+    *_, refusal = rows_of("Yes: two.", "Yes nine", "Yes not.", "Yes not.", "Yes not.")
+    assert refusal.decisions == (3, 5)
+
+
+def test_each_brand_has_its_own_refusal() -> None:
+    other = Conversation(CONVERSATION.turns, CONVERSATION.sources, "Be long.")
+    examples = [Example(CONVERSATION, text) for text in ("ab", "ac", "ac")] + [
+        Example(other, text) for text in ("xyz", "xyw", "xyw")
+    ]
+    rows = build_rows(examples, CHATML, encode, max_tokens=1000)
+    assert [row.decisions for row in rows] == [(1,), (1,), (1,), (2,), (2,), (2,)]
+
+
+def test_without_a_repeated_answer_nothing_is_marked() -> None:
+    rows = rows_of("one", "two")
+    assert mark_decisions(rows) == rows
+    assert [row.decisions for row in rows] == [(), ()]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.lora_header import read_adapter_header
 from config.errors import BadRequestError
 from config.gguf_header import read_header
 from server.engine.adapter_check import check_in_own_process, find_problem
-from server.engine.adapter_header import check_adapter_header
 from server.engine.messages import AdapterRef
 from tests.server.engine.lora_files import as_adapter, write_lora
 
@@ -32,7 +32,7 @@ def test_what_does_not_fit_is_refused_by_its_header(
 ) -> None:
     adapter = write_lora(tmp_path / "broken.gguf", stories_path, **changes)  # type: ignore[arg-type]
     with pytest.raises(BadRequestError, match=message):
-        check_adapter_header(adapter.path, read_header(stories_path))
+        read_adapter_header(adapter.path, read_header(stories_path))
 
 
 def test_files_that_are_no_adapters_are_refused(tmp_path: Path, stories_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_files_that_are_no_adapters_are_refused(tmp_path: Path, stories_path: Pa
         path = tmp_path / f"{name}.gguf"
         path.write_bytes(content)
         with pytest.raises(BadRequestError):
-            check_adapter_header(path, base)
+            read_adapter_header(path, base)
     with pytest.raises(BadRequestError, match=r"general\.type"):
-        check_adapter_header(stories_path, base)
+        read_adapter_header(stories_path, base)
 
 
 def test_an_adapter_without_effect_is_refused(tmp_path: Path, stories_path: Path) -> None:
