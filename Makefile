@@ -12,6 +12,7 @@ ENGINE_ONLY := $(abspath $(VENV))/engine-only.cmake
 # is in the batch; without them they do not, and the default base is no slower.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DGGML_LLAMAFILE=OFF -DCMAKE_PROJECT_INCLUDE=$(ENGINE_ONLY)
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
+SAMPLE_ADAPTERS := $(foreach brand,halden pipkin,--adapter config/sample/adapters/$(brand)/adapter.gguf)
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
@@ -65,8 +66,8 @@ imports: $(INSTALLED_DEV) ## the import contracts
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED_DEV) ## sixteen streams together against one after another (start the sample server first)
-	$(BIN)/python benchmarks/engine_streams.py --save
-	$(BIN)/python benchmarks/company_streams.py --save
+	$(BIN)/python -m benchmarks.engine_streams $(SAMPLE_ADAPTERS) --save
+	$(BIN)/python -m benchmarks.company_streams --save
 
 train-sample: $(INSTALLED) ## train the sample brands' adapters again (about an hour on two cores)
 	$(BIN)/python config/sample/train_adapters.py

@@ -1,7 +1,7 @@
 """Sixteen streams of the sample company over HTTP, both brands and the base: together against one after another.
 
     housevoice serve --sample                                  # in another terminal
-    python benchmarks/company_streams.py [--streams 16] [--rounds 3] [--save]
+    python -m benchmarks.company_streams [--streams 16] [--rounds 3] [--save]
 
 Real questions with retrieval, temperature 0. A first pass warms every prompt's prefix, so both ways start alike; then
 the ways alternate, and the ratio is of the medians. Each answer of the streams that ran together is compared with the
@@ -10,34 +10,21 @@ one that ran alone: equal, parted at a near tie of the two best logits (under 0.
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import statistics
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import openai
 
+from benchmarks.answers import Token, compare, conditions, tally
 from config.settings import SAMPLE, load_settings
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("halden", "pipkin", "smollm2-135m")
-NEAR = 0.1
 MAX_TOKENS = 160
-
-
-@dataclass(frozen=True)
-class Token:
-    text: str
-    gap: float
-    """Between the best and the second best logit."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +60,7 @@ def ask(client: openai.OpenAI, model: str, question: str) -> Answer:
         logprobs=True,
         top_logprobs=2,
         max_tokens=MAX_TOKENS,
+        extra_body={"repetition_penalty": 1.0},
     )
     for chunk in stream:
         for choice in chunk.choices:
@@ -82,13 +70,6 @@ def ask(client: openai.OpenAI, model: str, question: str) -> Answer:
                 tokens.append(Token(item.token, ranked[0] - ranked[1]))
             reason = choice.finish_reason or reason
     return Answer(model, question, tuple(tokens), reason, first or time.perf_counter() - begin)
-
-
-def verdict(alone: Answer, together: Answer) -> str:
-    for one, other in zip(alone.tokens, together.tokens, strict=False):
-        if one.text != other.text:
-            return "parted at a near tie" if one.gap < NEAR else "different"
-    return "equal" if len(alone.tokens) == len(together.tokens) else "different"
 
 
 def one_after_another(client: openai.OpenAI, work: list[tuple[str, str]]) -> Pass:
@@ -113,11 +94,15 @@ def questions(count: int) -> list[tuple[str, str]]:
 def report(alone: list[Pass], joined: list[Pass], work: list[tuple[str, str]]) -> str:
     ratio = statistics.median(p.seconds for p in alone) / statistics.median(p.seconds for p in joined)
     verdicts = [
-        verdict(a, b)
+        compare(a.tokens, b.tokens)
         for one, other in zip(alone, joined, strict=True)
         for a, b in zip(one.answers, other.answers, strict=True)
     ]
-    counts = {name: verdicts.count(name) for name in ("equal", "parted at a near tie", "different")}
+    different = [
+        f"- {answer.model}: {answer.question}"
+        for answer, verdict in zip((a for p in joined for a in p.answers), verdicts, strict=True)
+        if verdict == "different"
+    ]
     lines = ["| way | seconds | answer tokens/s | TTFT p50 |", "|---|---|---|---|"]
     for name, passes in (("one after another", alone), ("together", joined)):
         seconds = statistics.median(p.seconds for p in passes)
@@ -129,20 +114,10 @@ def report(alone: list[Pass], joined: list[Pass], work: list[tuple[str, str]]) -
         "",
         f"{len(work)} streams over {', '.join(MODELS)}, {len(joined)} rounds. **{ratio:.2f} times as fast together.**",
         f"Finished: {finished} of {len(work) * len(joined)}.",
-        f"Answers: {', '.join(f'{count} {name}' for name, count in counts.items())}.",
+        f"Answers: {tally(verdicts)}.",
+        *different,
     ]
     return "\n".join(lines)
-
-
-def header() -> str:
-    names = ("llama-cpp-python", "chromadb", "sentence-transformers", "torch")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return (
-        f"# Sixteen streams of the sample company\n\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
-        f"{platform.machine()}, Python {platform.python_version()}, {versions}, load average {load}.\n"
-        f"Command: `python {shlex.join(sys.argv)}`\n"
-    )
 
 
 def main() -> None:
@@ -161,7 +136,7 @@ def main() -> None:
         alone.append(one_after_another(client, work))
         joined.append(together(client, work))
         print(f"round {number + 1}: {alone[-1].seconds:.1f} s alone, {joined[-1].seconds:.1f} s together", flush=True)
-    text = f"{header()}\n{report(alone, joined, work)}\n"
+    text = f"# Sixteen streams of the sample company\n\n{report(alone, joined, work)}\n\n{conditions()}\n"
     print(text)
     if arguments.save:
         RESULTS.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 """Sixteen requests together against one after another, over the base and any number of adapters.
 
-    python benchmarks/engine_streams.py [--adapter FILE.gguf ...] [--requests 16] [--tokens 48] [--rounds 3] [--save]
+    python -m benchmarks.engine_streams [--adapter FILE.gguf ...] [--requests 16] [--tokens 48] [--rounds 3] [--save]
 
 Both ways run in one engine process, alternating, with nothing cached before each; the ratio is of the medians. Answers
 are compared as well: speed that changes answers counts for nothing.
@@ -9,27 +9,20 @@ are compared as well: speed that changes answers counts for nothing.
 import argparse
 import asyncio
 import hashlib
-import os
-import platform
-import shlex
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.answers import Token, compare, conditions, tally
 from config.models import resolve_base
 from config.settings import load_settings
 from server.engine.client import EngineClient
-from server.engine.llama import num_physical_cores
 from server.engine.messages import AdapterRef, FinishedEvent, GenerateRequest, TextEvent, TokenChoice
 from server.engine.vocabulary import Vocabulary
 
 RESULTS = Path(__file__).parent / "results"
-NEAR = 0.1
-"""Answers may part where the two best logits are this close: kernels round differently for other batch sizes."""
 FACTS = "The returns desk is open from Monday to Friday. Parcels above 20 kg are collected. " * 6
 
 
@@ -51,25 +44,11 @@ class Round:
         return sum(len(answer.choices) for answer in self.answers) / self.seconds
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """num_parted: answers that part at a near tie; num_different: those that part elsewhere, which must be none."""
-
-    num_parted: int
-    num_different: int
-
-
-def compare(reference: Answer, answer: Answer) -> Comparison:
-    for expected, found in zip(reference.choices, answer.choices, strict=False):
-        if expected.chosen.token != found.chosen.token:
-            best, second = expected.alternatives
-            is_near = best.logprob - second.logprob < NEAR
-            return Comparison(int(is_near), int(not is_near))
-    if len(answer.choices) < len(reference.choices):  # it ended where the reference wrote on
-        best, second = reference.choices[len(answer.choices)].alternatives
-        is_near = best.logprob - second.logprob < NEAR
-        return Comparison(int(is_near), int(not is_near))
-    return Comparison(0, int(len(reference.choices) != len(answer.choices)))
+def tokens_of(answer: Answer) -> list[Token]:
+    return [
+        Token(str(choice.chosen.token), choice.alternatives[0].logprob - choice.alternatives[1].logprob)
+        for choice in answer.choices
+    ]
 
 
 def make_requests(vocabulary: Vocabulary, adapters: list[AdapterRef], count: int, tokens: int) -> list[GenerateRequest]:
@@ -147,8 +126,8 @@ def report(
 ) -> str:
     alone = statistics.median(first.tokens_per_second for first, _ in rounds)
     joined = statistics.median(second.tokens_per_second for _, second in rounds)
-    comparisons = [
-        compare(expected, found)
+    verdicts = [
+        compare(tokens_of(expected), tokens_of(found))
         for first, second in rounds
         for expected, found in zip(first.answers, second.answers, strict=True)
     ]
@@ -164,13 +143,9 @@ def report(
             f"| **ratio** | **{joined / alone:.2f}** |",
             "",
             f"One cold request alone: prompt {prefill:.0f} tokens/s, answer {decode:.1f} tokens/s.",
-            f"Answers that part at a near tie: {sum(c.num_parted for c in comparisons)} of {len(comparisons)}; "
-            f"that differ otherwise: {sum(c.num_different for c in comparisons)}.",
+            f"Answers: {tally(verdicts)}; {len(rounds)} rounds.",
             "",
-            f"- command: `python {shlex.join(sys.argv)}`",
-            f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, rounds: {len(rounds)}",
-            f"- machine: {num_physical_cores()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f} at the end",
-            f"- versions: llama-cpp-python {version('llama-cpp-python')}, Python {platform.python_version()}",
+            conditions(),
             "",
         ]
     )
