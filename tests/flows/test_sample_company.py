@@ -1,13 +1,6 @@
 """What README promises, from outside: the command line, the openai package, the sample company, one real server."""
 
-import os
-import re
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,65 +11,12 @@ import pytest
 from adapters.format_rules import violations
 from config.brands import load_brands
 from config.settings import SAMPLE
+from tests.flows.company import Company, housevoice
 
 pytestmark = pytest.mark.model
-READY_SECONDS = 120
 QUESTION = "How many days of paid annual leave do full-time employees get?"
 DAYS = "26 days"
 """Stands in hr/annual-leave.md and nowhere else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Company:
-    """A running server with the sample company, and a client of it."""
-
-    url: str
-    data: Path
-    client: openai.OpenAI
-
-    def ask(self, model: str, question: str) -> Any:
-        message: Any = {"role": "user", "content": question}
-        return self.client.chat.completions.create(model=model, messages=[message], temperature=0).choices[0].message
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return housevoice(self.data, *arguments)
-
-
-def housevoice(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "server.cli.main", "--data-dir", str(data), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    data = tmp_path_factory.mktemp("company") / "data"
-    command = [sys.executable, "-m", "server.cli.main", "--data-dir", str(data), "serve", "--sample", "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"}) as server:
-        assert server.stderr is not None
-        try:
-            url = _ready_url(server)
-            drain = threading.Thread(target=server.stderr.read, daemon=True)
-            drain.start()
-            key = (data / "local.key").read_text(encoding="utf-8").strip()
-            with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
-                yield Company(url, data, client)
-        finally:
-            server.terminate()
-            assert server.wait(timeout=60) == 0
-            drain.join(timeout=10)
-
-
-def _ready_url(server: subprocess.Popen[str]) -> str:
-    """The URL that the greeting prints. Standard error is read line by line until then."""
-    assert server.stderr is not None
-    ends_at = time.monotonic() + READY_SECONDS
-    for line in server.stderr:
-        found = re.search(r"ready at (http://\S+)", line)
-        if found:
-            return found[1]
-        if time.monotonic() > ends_at:
-            break
-    pytest.fail("the server did not become ready")
 
 
 @pytest.mark.parametrize("brand", ["halden", "pipkin"])
