@@ -39,7 +39,7 @@ def prepare(
     context: typer.Context,
     brand: BrandName,
     pairs: Annotated[Path, typer.Argument(help="JSONL of question and answer pairs; see docs/adapters.md.")],
-    output: Annotated[Path, typer.Option("--out", help="Folder for train.jsonl and heldout.jsonl.")],
+    output: Annotated[Path, typer.Option("--out", help="Folder for train.jsonl, development.jsonl and heldout.jsonl.")],
     withhold: Annotated[float, typer.Option(help="Share of answerable rows repeated without their source.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of that choice.")] = 7,
 ) -> None:
@@ -52,11 +52,13 @@ def prepare(
         chosen = _brand(settings, brand)
         preparer = Preparer(store, Retriever(store, settings.retrieval), chosen.knowledge_bases, chosen.refusal)
         train = preparer.prepare(read_pairs(pairs, "train"), force_gold=True)
-        heldout = preparer.prepare(read_pairs(pairs, "heldout"), force_gold=False)
         withheld = preparer.withhold(train, withhold, seed)
         write_rows(output / "train.jsonl", [*train, *withheld], chosen.system_prompt)
-        write_rows(output / "heldout.jsonl", heldout, chosen.system_prompt)
-    for name, rows in (("train", train), ("heldout", heldout)):
+        splits = {"train": train}
+        for split in ("development", "heldout"):
+            splits[split] = preparer.prepare(read_pairs(pairs, split), force_gold=False)
+            write_rows(output / f"{split}.jsonl", splits[split], chosen.system_prompt)
+    for name, rows in splits.items():
         found = sum(row.is_gold_retrieved for row in rows)
         say(f"{name}: {len(rows)} rows, retrieval found the evidence of {found}")
     say(f"and {len(withheld)} train rows again without their source; written to {plain(output)}")
