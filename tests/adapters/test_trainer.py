@@ -59,6 +59,19 @@ def test_a_packs_loss_is_the_sum_of_its_rows_whole_prompts(base: TrainingBase) -
     assert answer_loss(base, PrefixStore(base, BUDGET), rows).item() == pytest.approx(expected, rel=1e-3)
 
 
+def test_the_decision_weighs_more_and_nothing_else_does(base: TrainingBase) -> None:
+    row, *_ = rows_of(base, [example("a", "yes [1]"), example("b", "yet no"), example("c", "yet no")])
+    assert row.decisions == (2,)
+    up_to = [
+        replace(row, suffix=row.suffix[:end], num_answer_tokens=end - start, decisions=())
+        for start in [len(row.suffix) - row.num_answer_tokens]
+        for end in (start + 2, start + 3)
+    ]
+    of_decision = whole_prompt_loss(base, up_to[1]) - whole_prompt_loss(base, up_to[0])
+    weighted = answer_loss(base, PrefixStore(base, BUDGET), [row], 4.0).item()
+    assert weighted == pytest.approx(whole_prompt_loss(base, row) + 3 * of_decision, rel=1e-3)
+
+
 def test_mean_loss_weighs_every_answer_token_alike(base: TrainingBase) -> None:
     rows = rows_of(base)
     expected = sum(whole_prompt_loss(base, row) for row in rows) / sum(row.num_answer_tokens for row in rows)
