@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from config.brands import SamplingDefaults
@@ -214,11 +214,21 @@ class Answerer:
             max_tokens=request.max_tokens or self._default_max_tokens(request),
             voice_boundary=fitted.prompt.voice_boundary,
             adapter=request.voice.adapter_ref if request.use_documents else None,
-            sampling=sampling_with_defaults(request.sampling, request.voice.brand.sampling, choice),
+            sampling=self._leaning(
+                request, sampling_with_defaults(request.sampling, request.voice.brand.sampling, choice)
+            ),
             stop=request.stop,
             num_top_logprobs=request.num_top_logprobs,
             json_schema=request.json_schema,
         )
+
+    def _leaning(self, request: AnswerRequest, sampling: Sampling) -> Sampling:
+        """Towards the refusal, where the brand's file asks for it and an adapter has learned it."""
+        brand = request.voice.brand
+        if not (brand.refusal_bias and request.voice.adapter and request.use_documents) or request.json_schema:
+            return sampling
+        refusal = tuple(self._tokenizer.encode(brand.refusal.strip(), False))
+        return replace(sampling, leaning=refusal, leaning_bias=brand.refusal_bias)
 
     def _default_max_tokens(self, request: AnswerRequest) -> int:
         return request.voice.brand.sampling.max_tokens or self._settings.default_max_tokens

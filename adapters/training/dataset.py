@@ -73,11 +73,10 @@ def _marked(rows: Sequence[TrainingRow], instructions: Sequence[str]) -> tuple[T
 def mark_decisions(rows: Sequence[TrainingRow]) -> tuple[TrainingRow, ...]:
     """The rows of one set of instructions, each with the places where it is decided whether to answer or to refuse.
 
-    The refusal is the answer that occurs most often, at least twice. It is decided wherever a good share of the answers
-    parts from it. Without a repeated answer the rows come back as they are.
+    A refusal is decided wherever a good share of the answers parts from it. Without one the rows come back as they are.
     """
-    refusal, times = Counter(row.answer for row in rows).most_common(1)[0] if rows else ((), 0)
-    if times < 2:
+    refusal = refusal_of(rows)
+    if refusal is None:
         return tuple(rows)
     parted = [None if row.answer == refusal else _first_difference(row.answer, refusal) for row in rows]
     counts = Counter(place for place in parted if place is not None)
@@ -85,6 +84,12 @@ def mark_decisions(rows: Sequence[TrainingRow]) -> tuple[TrainingRow, ...]:
     return tuple(
         replace(row, decisions=usual if place is None else (place,)) for row, place in zip(rows, parted, strict=True)
     )
+
+
+def refusal_of(rows: Sequence[TrainingRow]) -> tuple[int, ...] | None:
+    """The answer that occurs most often, at least twice: only a refusal is always word for word the same."""
+    answer, times = Counter(row.answer for row in rows).most_common(1)[0] if rows else ((), 0)
+    return answer if times > 1 else None
 
 
 def _first_difference(answer: Sequence[int], other: Sequence[int]) -> int:

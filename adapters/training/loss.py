@@ -32,6 +32,15 @@ def answer_loss(
 
     The tokens at a row's decisions count `decision_weight` times each.
     """
+    logits, targets = answer_logits(base, prefixes, pack)
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return losses @ _weights(pack, decision_weight).to(losses)
+
+
+def answer_logits(
+    base: TrainingBase, prefixes: PrefixStore, pack: Sequence[TrainingRow]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of shape (answer tokens of all rows, vocabulary), and the answer tokens that they should predict."""
     placed = list(_placed(prefixes, pack))
     ids = torch.tensor([[token for row in pack for token in row.suffix]], device=base.device)
     answers = torch.cat(
@@ -45,8 +54,7 @@ def answer_loss(
             logits_to_keep=answers - 1,  # a token is predicted where its predecessor stands
             packed_rows=placed,
         )
-    losses = torch.nn.functional.cross_entropy(output.logits[0].float(), ids[0, answers], reduction="none")
-    return losses @ _weights(pack, decision_weight).to(losses)
+    return output.logits[0].float(), ids[0, answers]
 
 
 def mean_loss(base: TrainingBase, prefixes: PrefixStore, rows: Sequence[TrainingRow]) -> float | None:

@@ -39,12 +39,32 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalBalance:
+    """How a voice refuses; see `adapters.training.refusals`.
+
+    bias: logits to add for the best balance. refused, wrongly_refused: shares of unanswerable and answerable rows at
+    that bias. auroc: how well the two kinds are told apart, 0.5 is chance; it does not depend on the bias.
+    """
+
+    bias: float
+    refused: float
+    wrongly_refused: float
+    auroc: float
+    num_unanswerable: int
+    num_answerable: int
+
+
+@dataclass(frozen=True, slots=True)
 class EpochResult:
-    """Losses are means over answer tokens, in nats; validation_loss is None without validation rows."""
+    """Losses are means over answer tokens, in nats; validation_loss is None without validation rows.
+
+    refusals: how the validation rows are refused; None where they hold no refusals.
+    """
 
     epoch: int
     training_loss: float
     validation_loss: float | None
+    refusals: RefusalBalance | None
     seconds: float
     is_best: bool
 

@@ -25,6 +25,7 @@ from adapters.training.loss import answer_loss, mean_loss, packs
 from adapters.training.prefixes import PrefixStore
 from adapters.training.progress import EpochResult, OnProgress, Progress, TrainingResult, ignore
 from adapters.training.recipe import Recipe, write_recipe
+from adapters.training.refusals import measure_refusals
 from adapters.vary import vary_examples
 from config.errors import BadRequestError
 
@@ -165,8 +166,10 @@ class _Run:
         validation_loss = mean_loss(self._base, self._prefixes, validation)
         earlier = [epoch.validation_loss for epoch in self._epochs if epoch.validation_loss is not None]
         is_best = validation_loss is None or validation_loss < min(earlier, default=math.inf)
+        refusals = measure_refusals(self._base, self._prefixes, validation)
         save_adapter(model, self._base, self._output / CHECKPOINTS_FOLDER / f"epoch-{number}")
-        self._epochs.append(EpochResult(number, loss, validation_loss, time.monotonic() - started, is_best))
+        seconds = time.monotonic() - started
+        self._epochs.append(EpochResult(number, loss, validation_loss, refusals, seconds, is_best))
         self._tell(self._epochs[-1])
 
     @property

@@ -114,7 +114,7 @@ def tell(event: TrainingEvent) -> None:
         case Progress():
             text = f"step {event.step}/{event.num_steps} loss {event.loss:.3f}, {event.remaining_seconds:.0f} s left"
         case EpochResult():
-            text = f"loss {event.training_loss:.3f}, held out {event.validation_loss}"
+            text = f"loss {event.training_loss:.3f}, held out {event.validation_loss}, {event.refusals}"
         case _:
             text = str(event)
     print(f"  {text}", flush=True)

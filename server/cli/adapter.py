@@ -13,7 +13,7 @@ from rich.table import Table
 from adapters.evaluate import Answered, Judged, Scores, judge, score
 from adapters.make import MadeAdapter, TrainingInput, make_adapter
 from adapters.registry import Registry
-from adapters.training.progress import EpochResult, Estimate, TrainingEvent
+from adapters.training.progress import EpochResult, Estimate, RefusalBalance, TrainingEvent
 from adapters.training.progress import Progress as Step
 from adapters.training.recipe import Recipe, read_recipe
 from config.brands import Brand, load_brands
@@ -229,6 +229,15 @@ class _Teller:
             case EpochResult():
                 held = "" if event.validation_loss is None else f", held out {event.validation_loss:.3f}"
                 note(f"epoch {event.epoch}: loss {event.training_loss:.3f}{held} ({event.seconds:.0f} s)")
+                if event.refusals:
+                    note(_refusals(event.refusals))
+
+
+def _refusals(found: RefusalBalance) -> str:
+    return (
+        f"  with refusal_bias = {found.bias} in the brand's file it refuses {found.refused:.0%} of the unanswerable"
+        f" and {found.wrongly_refused:.0%} of the answerable held-out rows (AUROC {found.auroc:.2f})"
+    )
 
 
 def _bar() -> Progress:

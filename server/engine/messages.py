@@ -21,7 +21,11 @@ class AdapterRef:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. temperature 0 is greedy and ignores the rest but penalties and bias."""
+    """How the next token is chosen. temperature 0 is greedy and ignores the rest but penalties and biases.
+
+    leaning: an answer, in tokens, towards which `leaning_bias` logits are added for as long as what was chosen is a
+    beginning of it.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -32,6 +36,8 @@ class Sampling:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
+    leaning: tuple[int, ...] = ()
+    leaning_bias: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

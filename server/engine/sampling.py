@@ -39,17 +39,28 @@ class Sampler:
             or sampling.frequency_penalty
             or sampling.repetition_penalty != 1
         )
+        self._num_along = 0
+        """Tokens chosen so far that are the beginning of `sampling.leaning`; -1 once the answer has left it."""
 
     def choose(self, logits: Logits, mask: Mask | None = None) -> int:
         """The next token; `logits` is not modified."""
         if self._is_adjusting:
             logits = self._adjust(logits)
+        favoured = self._favoured()
+        if favoured is not None:
+            logits = logits.copy()
+            logits[favoured] += self._sampling.leaning_bias
         if mask is not None:
             logits = np.where(mask, logits, -np.inf)
         token = int(logits.argmax()) if self._sampling.temperature == 0 else self._draw(logits)
         self._recent.append(token)
         self._answer[token] += 1
+        self._num_along = self._num_along + 1 if token == favoured else -1
         return token
+
+    def _favoured(self) -> int | None:
+        """The next token of the answer that is leaned to, while there is one."""
+        return self._sampling.leaning[self._num_along] if 0 <= self._num_along < len(self._sampling.leaning) else None
 
     def _adjust(self, logits: Logits) -> Logits:
         adjusted = logits.copy()

@@ -109,3 +109,19 @@ def test_logprobs_are_a_distribution_over_the_raw_logits() -> None:
 
 def test_no_alternatives_where_none_were_asked() -> None:
     assert describe_choice(row(1, 2), 0, 0, lambda _: b"").alternatives == ()
+
+
+def test_a_leaning_favours_its_answer_while_that_is_being_said() -> None:
+    sampler = Sampler(Sampling(leaning=(1, 2), leaning_bias=1.5), ())
+    assert [sampler.choose(row(2, 1, 0)), sampler.choose(row(1, 0, 0)), sampler.choose(row(2, 1, 1))] == [1, 2, 0]
+
+
+def test_a_leaning_ends_where_the_answer_leaves_it() -> None:
+    sampler = Sampler(Sampling(leaning=(1, 2), leaning_bias=1.5), ())
+    assert [sampler.choose(row(3, 1, 0)), sampler.choose(row(1, 0, 0)), sampler.choose(row(1, 0, 0))] == [0, 0, 0]
+
+
+def test_a_leaning_leaves_the_given_logits_alone() -> None:
+    logits = row(2, 1, 0)
+    Sampler(Sampling(leaning=(1,), leaning_bias=5), ()).choose(logits)
+    assert logits.tolist() == [2, 1, 0]
