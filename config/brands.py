@@ -52,8 +52,8 @@ class Brand(BaseModel):
     system_prompt: stands in front of the last question, behind the voice boundary, so that facts stay brand-neutral.
     untuned_prompt: stands there instead while the brand has no adapter; it spells out the whole format for the base.
     refusal: said word for word when no document is relevant.
-    refusal_bias: logits added to the refusal's next token for as long as the answer is a beginning of it; training
-    measures the balanced value on its validation rows. Only with an adapter.
+    refusal_bias: logits added to the refusal's next token for as long as the answer is a beginning of it (negative:
+    refuse less); training measures the balanced value on its validation rows. Only with an adapter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +65,7 @@ class Brand(BaseModel):
     system_prompt: str = ""
     untuned_prompt: str = ""
     refusal: str = "The documents do not answer this."
-    refusal_bias: Annotated[float, Field(ge=0, le=20)] = 0.0
+    refusal_bias: Annotated[float, Field(ge=-20, le=20)] = 0.0
     output: Literal["text", "json"] = "text"
     json_schema: dict[str, Any] | None = None
     sampling: SamplingDefaults = SamplingDefaults()

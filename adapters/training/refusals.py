@@ -1,8 +1,8 @@
 """How readily a trained voice refuses, and the bias that balances it.
 
 Whether to answer is decided where an answer parts from the refusal. The gap of a question is the largest lead that any
-other token has over the refusal's next one, along the refusal: adding a bias above it to those tokens makes the model
-refuse. Without the bias it refuses where the gap is not above 0. The bias is chosen on development rows to maximise the
+other token has over the refusal's next one, along the refusal: adding a larger bias to those tokens makes the model
+refuse, a negative one to answer. Without any it refuses where the gap is not above 0. The bias is chosen on development rows to maximise the
 sum of both rates (Youden's index, Cancer 3:32, 1950).
 """
 
@@ -19,7 +19,7 @@ from adapters.training.prefixes import PrefixStore
 from adapters.training.progress import RefusalBalance
 
 LARGEST_BIAS = 8.0
-"""Beyond it a voice refuses against its own clear judgement; train it instead."""
+"""In either direction. Beyond it a voice speaks against its own clear judgement; train it instead."""
 
 
 def measure_refusals(base: TrainingBase, prefixes: PrefixStore, rows: Sequence[TrainingRow]) -> RefusalBalance | None:
@@ -47,10 +47,11 @@ def refusal_gap(base: TrainingBase, prefixes: PrefixStore, row: TrainingRow, ref
 
 
 def balance(unanswerable: Sequence[float], answerable: Sequence[float]) -> RefusalBalance:
-    """Between two neighbouring gaps, never below 0 nor above LARGEST_BIAS; the smaller bias where several are best."""
-    edges = sorted({min(max(gap, 0.0), LARGEST_BIAS) for gap in (*unanswerable, *answerable)} | {0.0, LARGEST_BIAS})
-    candidates = [0.0, *((low + high) / 2 for low, high in itertools.pairwise(edges)), LARGEST_BIAS]
-    best = max(candidates, key=lambda bias: (_share(unanswerable, bias) - _share(answerable, bias), -bias))
+    """Between two neighbouring gaps, within LARGEST_BIAS; the one nearest to 0 where several are best."""
+    gaps = {min(max(gap, -LARGEST_BIAS), LARGEST_BIAS) for gap in (*unanswerable, *answerable)}
+    edges = sorted(gaps | {-LARGEST_BIAS, LARGEST_BIAS})
+    candidates = [0.0, *((low + high) / 2 for low, high in itertools.pairwise(edges))]
+    best = max(candidates, key=lambda bias: (_share(unanswerable, bias) - _share(answerable, bias), -abs(bias)))
     wins = sum((gap < other) + 0.5 * (gap == other) for gap in unanswerable for other in answerable)
     return RefusalBalance(
         bias=round(best, 2),

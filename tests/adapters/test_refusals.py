@@ -35,6 +35,11 @@ def test_a_voice_that_refuses_rightly_by_itself_needs_no_bias() -> None:
     assert balance([-2.0, -1.0], [1.0, 4.0]).bias == 0.0
 
 
+def test_a_voice_that_refuses_too_much_is_drawn_to_answer() -> None:
+    found = balance([-6.0, -5.0], [-2.0, 1.0])
+    assert (found.bias, found.refused, found.wrongly_refused) == (-3.5, 1.0, 0.0)
+
+
 def test_gaps_that_say_nothing_are_told_as_chance() -> None:
     assert balance([1.0, 3.0], [1.0, 3.0]).auroc == 0.5
 
