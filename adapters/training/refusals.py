@@ -2,8 +2,8 @@
 
 Whether to answer is decided where an answer parts from the refusal. The gap of a question is the largest lead that any
 other token has over the refusal's next one, along the refusal: adding a larger bias to those tokens makes the model
-refuse, a negative one to answer. Without any it refuses where the gap is not above 0. The bias is chosen on development rows to maximise the
-sum of both rates (Youden's index, Cancer 3:32, 1950).
+refuse, a negative one to answer. Without any it refuses where the gap is not above 0. The bias is chosen on development
+rows to maximise the sum of both rates (Youden's index, Cancer 3:32, 1950).
 """
 
 import itertools
