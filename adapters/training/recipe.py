@@ -29,7 +29,7 @@ COMMENTS = {
     "patience": "epochs without a better validation loss before training stops; 0 never stops early",
     "shuffle_share": "share of the rows whose sources are put in another order, citations renumbered",
     "number_share": "share of the rows whose cited sources and answer get other numbers, so that reading is learned",
-    "decision_weight": "how often the token counts where an answer parts from the refusal (the most frequent answer)",
+    "decision_weight": "how often the token counts where an answer parts from the refusal; 0 leaves it alone",
     "start_from": "PEFT folder of an adapter to go on from; empty starts fresh",
     "max_tokens": "a row longer than this is refused",
     "seed": "of initialisation, order and shuffles",
@@ -65,9 +65,11 @@ class Recipe:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens", "decision_weight"):
+        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not above zero.")
+        if self.decision_weight < 0:
+            raise ConfigError(f"The recipe's decision_weight = {self.decision_weight!r} is below zero.")
         for name in ("dropout", "warmup_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not between 0 and 1.")
