@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help install install-dev run test test-slow check format lint type imports bench train-sample lock image clean
+.PHONY: help install install-dev run test test-slow check format lint type imports bench bench-retrieval train-sample lock image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ imports: $(INSTALLED_DEV) ## the import contracts
 bench: $(INSTALLED_DEV) ## sixteen streams together against one after another (start the sample server first)
 	$(BIN)/python benchmarks/engine_streams.py --save
 	$(BIN)/python benchmarks/company_streams.py --save
+
+bench-retrieval: $(INSTALLED_DEV) ## retrieval on XQuAD and CLAPNQ: make bench-retrieval QUESTIONS=folder-that-holds-both
+	$(BIN)/python -m benchmarks.retrieval_quality --questions $(QUESTIONS) --sweep --save
 
 train-sample: $(INSTALLED) ## train the sample brands' adapters again (about an hour on two cores)
 	$(BIN)/python config/sample/train_adapters.py
