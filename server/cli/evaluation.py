@@ -78,9 +78,10 @@ def _evaluate(store: FactStore, settings: Settings, subject: Subject, questions:
 def print_scores(found: Evaluation) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("System", *MEASURES):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for system in SYSTEMS:
-        table.add_row(system, *(_shown(found, f"{system}.{measure}") for measure in MEASURES))
+        shown = (_shown(found, f"{system}.{measure}") for measure in MEASURES)
+        table.add_row(system, *(text.replace(" ", "\n") for text in shown))
     out.print(table)
     scores = found.scores
     say(f"{scores.num_answerable} answerable, {scores.num_unanswerable} unanswerable; 95 % intervals in brackets")
