@@ -89,7 +89,6 @@ class IngestSettings(Section):
 
 class RetrievalSettings(Section):
     candidates: PositiveInt
-    fusion_constant: PositiveInt
     dense_weight: Annotated[float, Field(ge=0)]
     lexical_weight: Annotated[float, Field(ge=0)]
     relevance_floor: Share
