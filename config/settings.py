@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,6 +84,8 @@ class IngestSettings(Section):
     parse_workers: PositiveInt
     parse_seconds: PositiveSeconds
     parse_memory_bytes: PositiveInt
+    ocr: Literal["off", "auto"]
+    ocr_seconds: PositiveSeconds
     exclude: tuple[str, ...]
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from config.settings import IngestSettings
@@ -18,9 +18,10 @@ from ingest.catalog import Catalog, Entry, FailedFile
 from ingest.chunk import CHUNKER_VERSION, ChunkSizes, chunk_document
 from ingest.documents import Chunk, Document, Failure, IngestReport, Progress
 from ingest.parse.dispatch import PARSER_VERSION
+from ingest.parse.limits import limits_of
 from ingest.parse.pool import ParsePool
 from ingest.parse.reasons import ParseError
-from ingest.parse.wire import Limits, Parsed
+from ingest.parse.wire import Parsed
 from ingest.scan import Plan, SourceFile, compare, find_source, hash_file
 from ingest.writer import IndexWriter, Prepared
 
@@ -71,8 +72,7 @@ class Pipeline:
         self._sizes = sizes
         chunker = f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}/{settings.chunk_tokens}"
         self._recipe = f"{chunker}, embedder {embedder_identity}"
-        limits = f"{settings.max_file_bytes}/{settings.parse_seconds}/{settings.parse_memory_bytes}"
-        self._failure_recipe = f"parser {PARSER_VERSION}, limits {limits}"
+        self._failure_recipe = f"parser {PARSER_VERSION}, {limits_of(settings)}"
 
     def run(self, source: Path, knowledge_base: str, *, dry_run: bool, on_progress: OnProgress) -> IngestReport:
         started = time.monotonic()
@@ -123,6 +123,7 @@ class Pipeline:
             if isinstance(outcome.result, ParseError):
                 self._fail(outcome.file, outcome.result, knowledge_base, path in changed, tally)
                 continue
+            tally.failures += [replace(part, path=f"{path}, {part.path}") for part in outcome.result.document.unread]
             group.append(self._prepare(outcome.file, outcome.result, knowledge_base))
             if sum(len(prepared.chunks) for prepared in group) >= GROUP_CHUNKS:
                 self._write(group, changed, tally)
@@ -132,7 +133,7 @@ class Pipeline:
 
     def _outcomes(self, files: Sequence[SourceFile]) -> "Iterator[Outcome]":
         """In order; a few files ahead are being parsed meanwhile."""
-        limits = Limits(self._settings.parse_seconds, self._settings.parse_memory_bytes, self._settings.max_file_bytes)
+        limits = limits_of(self._settings)
         waiting: deque[tuple[SourceFile, Future[Parsed]]] = deque()
         remaining = iter(files)
         with ParsePool(limits, self._settings.parse_workers) as pool:
