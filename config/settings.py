@@ -87,6 +87,12 @@ class IngestSettings(Section):
     exclude: tuple[str, ...]
 
 
+class IndexSettings(Section):
+    questions: str
+    max_recall_loss: Share
+    keep: Count
+
+
 class RetrievalSettings(Section):
     candidates: PositiveInt
     fusion_constant: PositiveInt
@@ -104,6 +110,7 @@ class Settings(Section):
     server: ServerSettings
     engine: EngineSettings
     ingest: IngestSettings
+    index: IndexSettings
     retrieval: RetrievalSettings
 
     @property

@@ -80,6 +80,10 @@ class ChromaIndex:
                 vectors[chunk_id] = np.asarray(row, dtype=np.float32).reshape(1, -1)
         return vectors
 
+    def ids(self) -> list[str]:
+        """Of everything stored."""
+        return list(self._collection.get(include=[])["ids"])
+
     def count(self) -> int:
         return int(self._collection.count())
 
