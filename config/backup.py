@@ -24,7 +24,7 @@ from pathlib import Path
 from config.database import copy_database
 from config.datadir import DataDirectory
 from config.errors import BadRequestError
-from config.files import sync_folder
+from config.files import dated, sync_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -81,7 +81,7 @@ def write_backup(
 
     facts: asked for under the freeze. Raises BadRequestError where the target exists already or cannot be made.
     """
-    chosen = target or data.backups / time.strftime("housevoice-%Y%m%d-%H%M%S.tar.gz")
+    chosen = target or dated(data.backups, "housevoice", ".tar.gz")
     if chosen.exists():
         raise BadRequestError(f"{chosen} exists already.", "path", hint="Name a new file.")
     data.backups.mkdir(mode=0o700, exist_ok=True)

@@ -1,6 +1,7 @@
 """Small files that are either the old or the new, whatever happens meanwhile."""
 
 import os
+import time
 from pathlib import Path
 
 
@@ -38,3 +39,12 @@ def sync_tree(root: Path) -> None:
             finally:
                 os.close(descriptor)
         sync_folder(Path(folder))
+
+
+def dated(folder: Path, stem: str, suffix: str = "") -> Path:
+    """A path in the folder that does not exist yet: "stem-20270131-235959", with a number where that is taken."""
+    first = folder / (stem + time.strftime("-%Y%m%d-%H%M%S") + suffix)
+    path, number = first, 2
+    while path.exists():
+        path, number = first.with_name(f"{first.name.removesuffix(suffix)}-{number}{suffix}"), number + 1
+    return path

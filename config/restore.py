@@ -8,7 +8,6 @@ says: keep it as safe as the data directory itself.
 import json
 import shutil
 import tarfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from config.backup import FORMAT, MANIFEST, SKIPPED, Manifest, OnStep, hash_of
 from config.datadir import DataDirectory
 from config.errors import BadRequestError
-from config.files import sync_folder, sync_tree
+from config.files import dated, sync_folder, sync_tree
 
 MAX_MANIFEST_BYTES = 50_000_000
 PREFIX = "data/"
@@ -51,7 +50,7 @@ def restore_backup(data: DataDirectory, source: Path, on_step: OnStep) -> tuple[
 
 
 def _exchange(data: DataDirectory, source: Path, staging: Path) -> Path:
-    aside = data.backups / time.strftime("before-restore-%Y%m%d-%H%M%S")
+    aside = dated(data.backups, "before-restore")
     aside.mkdir(parents=True, mode=0o700)
     data.restoring.write_text(f"{source.absolute()}\n", encoding="utf-8")
     sync_folder(data.root)

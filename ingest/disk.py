@@ -1,6 +1,8 @@
 """What a full or read-only disk looks like in SQLite, Chroma and the system, told as one clear error."""
 
 import errno
+import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 FULL_TEXTS = ("disk is full", "no space left", "file too large", "quota exceeded")
 READ_ONLY_TEXTS = ("readonly database", "read-only file system", "unable to open database file")
 BROKEN_TEXTS = ("disk i/o error",)
+ROOM_BYTES = 16_000_000
 
 
 @contextmanager
@@ -29,6 +32,29 @@ def clear_disk_errors(root: Path) -> Iterator[None]:
         if told is None:
             raise
         raise told from error
+
+
+def require_room(folder: Path, num_bytes: int = ROOM_BYTES) -> None:
+    """Raises DataDirectoryError where the folder's disk, quota or the process's limit does not take so much more.
+
+    For Chroma (1.5.9), which waits for ever once a write of its own has failed half-way: it must never come to that.
+    The room is really taken for a moment, as free space that is only stated need not be ours.
+    """
+    with clear_disk_errors(folder):
+        largest = max((path.stat().st_size for path in folder.glob("*") if path.is_file()), default=0)
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit != resource.RLIM_INFINITY and largest + num_bytes > limit:
+            raise OSError(errno.EFBIG, f"files of this process may have {limit} bytes at most")
+        _take(folder / ".room", num_bytes)
+
+
+def _take(probe: Path, num_bytes: int) -> None:
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, num_bytes)
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
 
 
 def _is_elsewhere(error: Exception, root: Path) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from config.database import copy_database, migrate, open_database
 from config.datadir import DataDirectory
 from config.errors import DataDirectoryError
-from config.files import sync_folder, sync_tree
+from config.files import dated, sync_folder, sync_tree
 from ingest.generation import Card, IndexFolder, Recipe
 
 FACT_TABLES = ("documents", "chunks", "failures", "doubtful_vectors", "lexical_rows", "lexical_words")
@@ -39,7 +39,7 @@ def move_old_layout(data: DataDirectory, folder: IndexFolder, wanted: Recipe, em
     if not data.database.exists() or not _has_facts(data.database):
         return
     _require_room(data)
-    backup = data.backups / time.strftime("before-generations-%Y%m%d-%H%M%S")
+    backup = dated(data.backups, "before-generations")
     logger.warning("The index moves to %s; a backup of what was there goes to %s.", folder.path, backup)
     backup.mkdir(parents=True, mode=0o700)
     copy_database(data.database, backup / data.database.name)

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from config.errors import HousevoiceError
 from ingest.chunk import embedding_text
 from ingest.documents import Chunk, IndexedChunk, Progress
 from ingest.follow import OnProgress
@@ -57,13 +58,22 @@ class Findings:
 
 
 def verify(generations: IndexGenerations, *, repair: bool, on_progress: OnProgress) -> Findings:
-    """What is wrong with the live generation; with `repair`, what is left wrong after mending. Writers wait."""
+    """What is wrong with the live generation; with `repair`, what is left wrong after mending. Writers wait.
+
+    Raises HousevoiceError where the SQLite file is damaged beyond its word index.
+    """
     with generations.writing() as live:
         findings = examine(live.store.parts, on_progress)
         if not repair or findings.is_good:
             return findings
-        mend(live.store.parts, findings, on_progress)
-        return examine(live.store.parts, on_progress)
+        try:
+            mend(live.store.parts, findings, on_progress)
+            return examine(live.store.parts, on_progress)
+        except sqlite3.DatabaseError as error:
+            raise HousevoiceError(
+                f"Index generation {live.number} is damaged ({error}).",
+                "Go back to a backup: housevoice index restore FILE.",
+            ) from error
 
 
 def examine(parts: StoreParts, on_progress: OnProgress) -> Findings:
@@ -93,6 +103,9 @@ def mend(parts: StoreParts, findings: Findings, on_progress: OnProgress) -> None
     """Embed and index again what is missing, remove what belongs to nothing. Documents that lack chunks are marked, so
     that the next ingest takes them up anew. The caller holds the write lock.
     """
+    if findings.damage:
+        with parts.tables.transaction() as connection:
+            connection.execute(f"INSERT INTO {WORDS} ({WORDS}) VALUES ('rebuild')")
     parts.vectors.delete([*findings.stray_vectors, *findings.unreachable])
     parts.lexical.delete(findings.stray_words)
     to_embed = sorted({*findings.no_vector, *findings.unreachable})
@@ -106,8 +119,6 @@ def mend(parts: StoreParts, findings: Findings, on_progress: OnProgress) -> None
     for group in _groups(to_index):
         parts.lexical.upsert(_indexed(parts, group))
     with parts.tables.transaction() as connection:
-        if any(text.startswith(WORDS) for text in findings.damage):
-            connection.execute(f"INSERT INTO {WORDS} ({WORDS}) VALUES ('rebuild')")
         connection.executemany(
             "UPDATE documents SET recipe = '' WHERE document_id = ?", [(key,) for key in findings.incomplete]
         )
@@ -120,6 +131,8 @@ def _examine_some(parts: StoreParts, ids: Sequence[str], bases: dict[str, str], 
         hits = parts.vectors.search(vector, (bases[chunk_id],), SELF_SEARCH)
         if not any(hit.chunk_id == chunk_id for hit in hits) and not is_crowded(hits):
             findings.unreachable.append(chunk_id)
+    if findings.damage:
+        return  # the words cannot be asked for before their index is whole again
     unindexed = set(findings.no_words)
     chunks = parts.catalog.chunks([chunk_id for chunk_id in ids if chunk_id not in unindexed])
     findings.wrong_words += [chunk.chunk_id for chunk in chunks.values() if not _finds_words(parts, chunk)]

@@ -78,7 +78,10 @@ def rebuild_index(
     """
     settings: Settings = context.obj
     with errors_for_people():
-        body = {"questions": str(questions.absolute()) if questions else None, "accept_worse": accept_worse}
+        body: dict[str, object] = {
+            "questions": str(questions.absolute()) if questions else None,
+            "accept_worse": accept_worse,
+        }
         _print_switch(
             _run(
                 settings,

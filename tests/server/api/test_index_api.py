@@ -43,7 +43,7 @@ async def indexed(world: World, tmp_path: Path) -> Indexed:
     return Indexed(world, generations)
 
 
-async def lines(client: httpx.AsyncClient, path: str, **body: object) -> list[dict[str, Any]]:
+async def lines(client: httpx.AsyncClient, path: str, /, **body: object) -> list[dict[str, Any]]:
     response = await client.post(f"/api/index/{path}", json=body)
     assert response.status_code == 200, response.text
     return [json.loads(line) for line in response.text.splitlines()]
