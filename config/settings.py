@@ -89,6 +89,12 @@ class IngestSettings(Section):
     exclude: tuple[str, ...]
 
 
+class IndexSettings(Section):
+    questions: str
+    max_recall_loss: Share
+    keep: Count
+
+
 class RetrievalSettings(Section):
     candidates: PositiveInt
     dense_weight: Annotated[float, Field(ge=0)]
@@ -105,6 +111,7 @@ class Settings(Section):
     server: ServerSettings
     engine: EngineSettings
     ingest: IngestSettings
+    index: IndexSettings
     retrieval: RetrievalSettings
 
     @property
