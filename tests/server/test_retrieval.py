@@ -49,7 +49,8 @@ def test_fusion_sums_scores_and_what_a_full_list_lacks_counts_as_its_last() -> N
 
 def test_what_a_short_list_lacks_has_nothing_of_it() -> None:
     fused = fuse([Hit("a", 0.5), Hit("b", 0.4)], [Hit("b", 7.0)], SETTINGS)
-    assert [(item.chunk_id, item.score) for item in fused] == [("b", pytest.approx(1.1)), ("a", pytest.approx(0.5))]
+    assert [item.chunk_id for item in fused] == ["b", "a"]
+    assert [item.score for item in fused] == pytest.approx([1.1, 0.5])
     assert fuse([], [], SETTINGS) == []
 
 
