@@ -73,16 +73,18 @@ def _marked(rows: Sequence[TrainingRow], instructions: Sequence[str]) -> tuple[T
 def mark_decisions(rows: Sequence[TrainingRow]) -> tuple[TrainingRow, ...]:
     """The rows of one set of instructions, each with the places where it is decided whether to answer or to refuse.
 
-    A refusal is decided wherever a good share of the answers parts from it. Without one the rows come back as they are.
+    A refusal is decided wherever a good share of the answers parts from it; the beginning of one counts as one. Without
+    any the rows come back as they are.
     """
     refusal = refusal_of(rows)
     if refusal is None:
         return tuple(rows)
-    parted = [None if row.answer == refusal else _first_difference(row.answer, refusal) for row in rows]
+    parted = [None if _agree(row.answer, refusal) else _first_difference(row.answer, refusal) for row in rows]
     counts = Counter(place for place in parted if place is not None)
     usual = tuple(sorted(place for place in counts if counts[place] >= USUAL_SHARE * counts.total()))
     return tuple(
-        replace(row, decisions=usual if place is None else (place,)) for row, place in zip(rows, parted, strict=True)
+        replace(row, decisions=_within(usual, row) if place is None else (place,))
+        for row, place in zip(rows, parted, strict=True)
     )
 
 
@@ -92,9 +94,18 @@ def refusal_of(rows: Sequence[TrainingRow]) -> tuple[int, ...] | None:
     return answer if times > 1 else None
 
 
+def _agree(answer: Sequence[int], other: Sequence[int]) -> bool:
+    """One is the beginning of the other."""
+    shorter = min(len(answer), len(other))
+    return answer[:shorter] == other[:shorter]
+
+
+def _within(places: Sequence[int], row: TrainingRow) -> tuple[int, ...]:
+    return tuple(place for place in places if place < row.num_answer_tokens)
+
+
 def _first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
-    same = (left == right for left, right in zip(answer, other, strict=False))
-    return next((place for place, is_same in enumerate(same) if not is_same), min(len(answer), len(other)) - 1)
+    return next(place for place, (one, two) in enumerate(zip(answer, other, strict=False)) if one != two)
 
 
 def _build_row(example: Example, turn_format: TurnFormat, encode: Encode) -> TrainingRow:

@@ -1,9 +1,10 @@
 """How readily a trained voice refuses, and the bias that balances it.
 
-Whether to answer is decided where an answer parts from the refusal. The gap of a question is the largest lead that any
-other token has over the refusal's next one, along the refusal: adding a larger bias to those tokens makes the model
-refuse, a negative one to answer. Without any it refuses where the gap is not above 0. The bias is chosen on development
-rows to maximise the sum of both rates (Youden's index, Cancer 3:32, 1950).
+Whether to answer is decided where answers part from the refusal. The gap of a question is the largest lead that any
+other token has over the refusal's next one, up to the last of these places. Behind them a half-trained voice still
+wanders, which is another matter: measured along the whole refusal, good judges looked worse than chance. A larger bias
+on these tokens makes the model refuse, a negative one makes it answer; without any it refuses where the gap is not
+above 0. The bias is chosen on development rows to maximise the sum of both rates (Youden's index, Cancer 3:32, 1950).
 """
 
 import itertools
@@ -27,17 +28,18 @@ def measure_refusals(base: TrainingBase, prefixes: PrefixStore, rows: Sequence[T
     refusal = refusal_of(rows)
     if refusal is None or all(row.answer == refusal for row in rows):
         return None
+    last = max(place for row in rows if row.answer == refusal for place in (*row.decisions, 0))
     was_training = base.model.training
     base.model.eval()
     with torch.no_grad():
-        gaps = [refusal_gap(base, prefixes, row, refusal) for row in rows]
+        gaps = [refusal_gap(base, prefixes, row, refusal[: last + 1]) for row in rows]
     base.model.train(was_training)
     unanswerable = [gap for gap, row in zip(gaps, rows, strict=True) if row.answer == refusal]
     return balance(unanswerable, [gap for gap, row in zip(gaps, rows, strict=True) if row.answer != refusal])
 
 
 def refusal_gap(base: TrainingBase, prefixes: PrefixStore, row: TrainingRow, refusal: tuple[int, ...]) -> float:
-    """In logits; at most 0 where greedy decoding refuses by itself."""
+    """In logits, along this beginning of the refusal; at most 0 where greedy decoding says it by itself."""
     question = row.suffix[: -row.num_answer_tokens]
     refusing = replace(row, suffix=(*question, *refusal), num_answer_tokens=len(refusal), decisions=())
     logits, targets = answer_logits(base, prefixes, [refusing])

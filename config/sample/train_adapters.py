@@ -3,8 +3,8 @@
 1. A reader learns on invented passages (examples/passages.jsonl) to quote the sentence that answers, with its source's
    number, and to begin the refusal where no sentence does; in both voices' first lines, as this is the same for both.
 2. The documents are ingested into a data directory of their own, and each pair gets the sources that retrieval finds.
-3. Each brand goes on from the reader with some of its own whole answers, which teach form and wording. Whether to
-   answer is left to the reader: the deciding token carries no loss here.
+3. Each brand goes on from the reader with some of its own whole answers, which teach form and wording, mixed with
+   reading practice in its voice: without that rehearsal it forgets what to answer and what to refuse.
 
 Both brands take the same questions, so each question's sources are prefilled once for both. The development pairs
 measure each run; the held-out pairs are touched by nothing here.
@@ -42,7 +42,9 @@ READING = SAMPLE / "examples" / "passages.jsonl"
 KEPT = 40
 """One group in so many is kept to measure the reader."""
 SHARES = Shares(answerable=12, unanswerable=9, withheld=6, remaining=3)
-NUM_ANSWERS, NUM_REFUSALS = 168, 24
+NUM_ANSWERS, NUM_REFUSALS = 200, 60
+REHEARSED_STEP = 4
+REHEARSED = Shares(answerable=2, unanswerable=2, withheld=0, remaining=0)
 SEED = 7
 READER = Recipe(
     rank=8,
@@ -56,11 +58,10 @@ READER = Recipe(
     prefix_budget_bytes=10_000_000_000,
     seed=SEED,
 )
-BRAND = replace(READER, batch_rows=4, learning_rate=3e-4, decision_weight=0.0)
-"""Few rows and no weight on the decision: the reader judges better than these could teach. Rows are varied before, once
-for both brands, so that they share their prefixes."""
-DEVELOPMENT_STEP = 2
-"""Every second development row measures a run; it takes as long as training otherwise."""
+BRAND = replace(READER, batch_rows=4, learning_rate=5e-4)
+"""Its rows are varied before, once for both brands, so that they share their prefixes."""
+DEVELOPMENT_STEP = 3
+"""Every third development row measures a run; all of them would take longer than the training."""
 
 
 def prepare_rows(settings: Settings, output: Path) -> None:
@@ -87,7 +88,7 @@ def voices(brands: Mapping[str, Brand]) -> list[Voice]:
             opening=f"{brand.format.lines[0]}{EVIDENCE}\n",
             refusal=f"{brand.refusal.splitlines()[0]}\n",
         )
-        for brand in (brands[name] for name in BRANDS)
+        for brand in brands.values()
     ]
 
 
@@ -139,7 +140,8 @@ def train_reader(trainer: Trainer, brands: Mapping[str, Brand], output: Path) ->
 
 def train_brand(trainer: Trainer, base: ModelFile, brand: Brand, reader: Path, output: Path) -> None:
     folder = output / brand.name
-    rows = brand_rows(folder, brand.refusal)
+    rehearsed = reading_examples(read_groups(READING)[1::REHEARSED_STEP], voices({brand.name: brand}), REHEARSED, SEED)
+    rows = [*brand_rows(folder, brand.refusal), *rehearsed]
     print(f"{brand.name}: {len(rows)} rows", flush=True)
     development = read_examples(folder / "development.jsonl", "")[::DEVELOPMENT_STEP]
     result = trainer.train(rows, development, replace(BRAND, start_from=str(reader)), folder / "run", tell)
@@ -163,7 +165,7 @@ def main() -> None:
         prepare_rows(settings, arguments.out)
     started = time.monotonic()
     base = resolve_base(settings)
-    brands = load_brands(SAMPLE / "brands")
+    brands = {name: load_brands(SAMPLE / "brands")[name] for name in BRANDS}
     trainer = Trainer.open(base.path, READER)
     reader = arguments.reader or train_reader(trainer, brands, arguments.out)
     for name in BRANDS:

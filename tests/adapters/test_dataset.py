@@ -56,6 +56,13 @@ def test_a_refusal_is_decided_wherever_answers_part_from_it() -> None:
     assert refusal.decisions == (3, 5)
 
 
+def test_a_beginning_of_the_refusal_is_one() -> None:
+    examples = [Example(CONVERSATION, text) for text in ("ab", "ax", "ac then more", "ac then more")]
+    begun = [Example(CONVERSATION, "ac", is_whole=False)] * 3
+    rows = build_rows([*examples, *begun], CHATML, encode, max_tokens=1000)
+    assert [row.decisions for row in rows] == [(1,)] * 7
+
+
 def test_each_brand_has_its_own_refusal() -> None:
     other = Conversation(CONVERSATION.turns, CONVERSATION.sources, "Be long.")
     examples = [Example(CONVERSATION, text) for text in ("ab", "ac", "ac")] + [
