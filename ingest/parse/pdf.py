@@ -155,7 +155,8 @@ def _is_picture(page: Any) -> bool:
     for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
         left, bottom, right, top = picture.get_bounds()
         covered += abs((right - left) * (top - bottom))
-    return bool(covered >= SCAN_SHARE * page.get_width() * page.get_height() > 0)
+    area = page.get_width() * page.get_height()
+    return bool(covered >= SCAN_SHARE * area > 0)
 
 
 def _recognise(page: Any, ocr: Ocr) -> list[Line]:

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from pydantic import TypeAdapter, ValidationError
 
+from config.errors import ConfigError
 from ingest.parse.reasons import ParseError, Reason
 from ingest.parse.wire import Limits, Order, Parsed, Refused
 
@@ -27,7 +28,7 @@ MAX_REPLY_BYTES = 100_000_000
 GRACE_SECONDS = 5.0
 """Beyond the worker's own limits: it kills itself in time unless it is stopped or swapped out."""
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 """For a fresh worker to load what it needs: no file's fault, and slow on a machine that is busy otherwise."""
 
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
@@ -43,14 +44,18 @@ class ParseWorker:
         self._num_parsed = 0
 
     def parse(self, path: Path, name: str) -> Parsed:
-        """Raises ParseError with the reason."""
+        """Raises ParseError with the reason, ConfigError where no worker starts."""
         process = self._running()
         self._num_parsed += 1
         try:
             reply = self._exchange(process, Order(os.fspath(path), name))
-        except ParseError:
+        except ParseError as error:
+            # No file's fault: the run ends here, and the next one goes on.
             self.close()
-            raise
+            raise ConfigError(
+                f"No parser starts within {START_SECONDS:g} seconds and {self._limits.memory_bytes:,} bytes of memory. "
+                "Raise ingest.parse_memory_bytes, or run ingest again when the machine is less busy."
+            ) from error
         if isinstance(reply, Refused):
             if reply.reason == Reason.TOO_LARGE:
                 # Its memory is used up, and libraries do not give all of it back.
@@ -86,9 +91,13 @@ class ParseWorker:
         assert process.stdout
         try:
             self._read_line(process, process.stdout.fileno(), START_SECONDS)
-        except ParseError:
+        except ParseError as error:
+            # No file's fault: the run ends here, and the next one goes on.
             self.close()
-            raise
+            raise ConfigError(
+                f"No parser starts within {START_SECONDS:g} seconds and {self._limits.memory_bytes:,} bytes of memory. "
+                "Raise ingest.parse_memory_bytes, or run ingest again when the machine is less busy."
+            ) from error
 
     def _exchange(self, process: "subprocess.Popen[bytes]", order: Order) -> Parsed | Refused:
         assert process.stdin

@@ -48,6 +48,8 @@ SAID = {
     ),
     "markitdown/packages/markitdown/tests/test_files/test.pptx": ("slide 3", "ColA: 1; ColB: 2; ColC: 3"),
     "markitdown/packages/markitdown/tests/test_files/test_mskanji.csv": ("rows 1-4", "名前: 佐藤太郎; 年齢: 30"),
+    "private-gpt/tests/server/ingest/pdf_with_forms.pdf": ("page 1", "Man 150 Red"),
+    "markitdown/packages/markitdown/tests/test_files/equations.docx": ("", "From Eq. 36.1.3,"),
     "r2r/py/core/examples/supported_file_types/eml.eml": ("mail header", "From: sender@example.com"),
     "private-gpt/tests/components/readers/files/file.html": ("", "Attribute: Creativity; Description: Designing"),
     "private-gpt/tests/components/readers/files/file_window.html": ("", "Emirate: | The Emirate of Dubai."),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from config.errors import ConfigError
 from ingest.parse.pool import ParsePool, ParseWorker
 from ingest.parse.reasons import ParseError, Reason
 from ingest.parse.wire import Limits
@@ -35,6 +36,15 @@ def test_limits_on_size_and_reading(tmp_path: Path) -> None:
     assert refusal(worker, big) == Reason.TOO_LARGE
     assert refusal(worker, tmp_path / "gone.txt") == Reason.UNREADABLE
     worker.close()
+
+
+def test_a_worker_that_does_not_start_is_no_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.parse.pool.START_SECONDS", 0.0)
+    path = tmp_path / "a.txt"
+    path.write_text("x y z")
+    worker = ParseWorker(LIMITS)
+    with pytest.raises(ConfigError, match="parse_memory_bytes"):
+        worker.parse(path, path.name)
 
 
 def test_blocking_file_ends_by_the_clock(tmp_path: Path) -> None:

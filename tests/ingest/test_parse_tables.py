@@ -8,7 +8,6 @@ import docx
 import openpyxl
 import pptx
 import pytest
-from docx.oxml import parse_xml
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
@@ -138,17 +137,6 @@ def test_docx_merged_cells_and_a_header_of_two_rows() -> None:
     table.cell(0, 1).merge(table.cell(0, 2))
     table.cell(0, 0).merge(table.cell(1, 0))
     assert tables(parse(saved(file.save), "sites.docx")) == YEARS
-
-
-def test_docx_formulas_are_not_lost() -> None:
-    file = docx.Document()
-    paragraph = file.add_paragraph("The limit is ")
-    formula = (
-        '<m:oMath xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math">'
-        "<m:r><m:t>v=42</m:t></m:r></m:oMath>"
-    )
-    paragraph._p.append(parse_xml(formula))
-    assert parse(saved(file.save), "limit.docx").blocks[0].text == "The limit is v=42"
 
 
 def test_pptx_merged_cells_and_charts() -> None:
