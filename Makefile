@@ -16,7 +16,7 @@ SAMPLE_ADAPTERS := $(foreach brand,halden pipkin,--adapter config/sample/adapter
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help install install-dev run test test-slow check format lint type imports bench train-sample lock image clean
+.PHONY: help install install-dev run test test-slow check format lint type imports bench bench-retrieval train-sample lock image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ imports: $(INSTALLED_DEV) ## the import contracts
 bench: $(INSTALLED_DEV) ## sixteen streams together against one after another (start the sample server first)
 	$(BIN)/python -m benchmarks.engine_streams $(SAMPLE_ADAPTERS) --save
 	$(BIN)/python -m benchmarks.company_streams --save
+
+bench-retrieval: $(INSTALLED_DEV) ## retrieval on XQuAD and CLAPNQ: make bench-retrieval QUESTIONS=folder-that-holds-both
+	$(BIN)/python -m benchmarks.retrieval_quality --questions $(QUESTIONS) --sweep --save
 
 train-sample: $(INSTALLED) ## train the sample brands' adapters again (about an hour on two cores)
 	$(BIN)/python config/sample/train_adapters.py

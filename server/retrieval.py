@@ -1,4 +1,4 @@
-"""Facts for one question: two searches, rank fusion, a relevance floor, a token budget, neighbours put together.
+"""Facts for one question: two searches, score fusion, a relevance floor, a token budget, neighbours put together.
 
 Deciding is pure (`fuse`, `pack_sources`); the `Retriever` only fetches. Every candidate leaves with a verdict, so that
 a person can see what was taken, what was cut, and why.
@@ -47,13 +47,17 @@ class RetrievedSource:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """best_similarity: cosine of the best dense hit, 0 where there is none; below the floor `sources` is empty."""
+    """best_similarity: cosine of the best dense hit, 0 where there is none; below the floor `sources` is empty.
+
+    generation: of the index that was searched, None for a store outside of generations.
+    """
 
     query: str
     sources: tuple[RetrievedSource, ...]
     candidates: tuple[Candidate, ...]
     best_similarity: float
     seconds: float
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +103,19 @@ class Retriever:
 
 
 def fuse(dense: Sequence[Hit], lexical: Sequence[Hit], settings: RetrievalSettings) -> list[Fused]:
-    """Reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009), best first.
+    """Weighted sum of cosine similarity and BM25, best first; equal scores go by the dense rank.
 
-    A chunk scores weight / (constant + rank) in each list that holds it; equal scores go by the dense rank.
+    Both are on scales of their own that mean the same for every question: BM25 is a sum of log odds (Robertson and
+    Zaragoza 2009), and cosine times a constant is what the embedder was trained to make one. So they are added as they
+    are. Dividing by a question's best score (Bruch, Gai and Ingber, TOIS 2023) would give words that tell little the
+    weight of words that tell much; ranks alone (Cormack, Clarke and Buettcher, SIGIR 2009) forget both.
     """
     dense_ranks = {hit.chunk_id: rank for rank, hit in enumerate(dense, 1)}
     lexical_ranks = {hit.chunk_id: rank for rank, hit in enumerate(lexical, 1)}
     dense_scores = {hit.chunk_id: hit.score for hit in dense}
     lexical_scores = {hit.chunk_id: hit.score for hit in lexical}
+    dense_rest = _rest_score(dense, settings.candidates)
+    lexical_rest = _rest_score(lexical, settings.candidates)
     fused = [
         Fused(
             chunk_id=chunk_id,
@@ -114,16 +123,17 @@ def fuse(dense: Sequence[Hit], lexical: Sequence[Hit], settings: RetrievalSettin
             dense_score=dense_scores.get(chunk_id),
             lexical_rank=lexical_ranks.get(chunk_id),
             lexical_score=lexical_scores.get(chunk_id),
-            score=_share(dense_ranks.get(chunk_id), settings.dense_weight, settings.fusion_constant)
-            + _share(lexical_ranks.get(chunk_id), settings.lexical_weight, settings.fusion_constant),
+            score=settings.dense_weight * dense_scores.get(chunk_id, dense_rest)
+            + settings.lexical_weight * lexical_scores.get(chunk_id, lexical_rest),
         )
         for chunk_id in dict.fromkeys([*dense_ranks, *lexical_ranks])
     ]
     return sorted(fused, key=lambda item: -item.score)
 
 
-def _share(rank: int | None, weight: float, constant: int) -> float:
-    return weight / (constant + rank) if rank is not None else 0.0
+def _rest_score(hits: Sequence[Hit], limit: int) -> float:
+    """For what a search did not return: its last score where it was cut there, as nothing below has more; else 0."""
+    return hits[-1].score if len(hits) >= limit else 0.0
 
 
 def join_candidates(

@@ -13,7 +13,7 @@ from ingest.store import FactStore
 from server.retrieval import Candidate, Retriever, fuse, join_candidates, pack_sources
 
 SETTINGS = load_settings(environment={}).retrieval.model_copy(
-    update={"fusion_constant": 60, "dense_weight": 1.0, "lexical_weight": 1.0, "max_chunks": 4, "max_tokens": 900}
+    update={"candidates": 2, "dense_weight": 1.0, "lexical_weight": 0.1, "max_chunks": 4, "max_tokens": 900}
 )
 
 
@@ -37,16 +37,31 @@ def verdicts(candidates: list[Candidate], chosen: RetrievalSettings, best: float
     return [item.verdict for item in pack_sources(candidates, best, chosen).candidates]
 
 
-def test_fusion_prefers_what_both_found() -> None:
-    fused = fuse([Hit("a", 0.9), Hit("b", 0.8)], [Hit("b", 7.0), Hit("c", 6.0)], SETTINGS)
+def test_fusion_sums_scores_and_what_a_full_list_lacks_counts_as_its_last() -> None:
+    fused = fuse([Hit("a", 0.9), Hit("b", 0.8)], [Hit("b", 7.0), Hit("c", 5.0)], SETTINGS)
     assert [item.chunk_id for item in fused] == ["b", "a", "c"]
+    assert [item.score for item in fused] == pytest.approx([0.8 + 0.7, 0.9 + 0.5, 0.8 + 0.5])
     both = fused[0]
     assert (both.dense_rank, both.dense_score, both.lexical_rank, both.lexical_score) == (2, 0.8, 1, 7.0)
-    assert both.score == pytest.approx(1 / 62 + 1 / 61)
     assert fused[1].lexical_rank is None
+    assert fused[2].dense_score is None
 
 
-def test_weights_turn_a_search_off() -> None:
+def test_what_a_short_list_lacks_has_nothing_of_it() -> None:
+    fused = fuse([Hit("a", 0.5), Hit("b", 0.4)], [Hit("b", 7.0)], SETTINGS)
+    assert [item.chunk_id for item in fused] == ["b", "a"]
+    assert [item.score for item in fused] == pytest.approx([1.1, 0.5])
+    assert fuse([], [], SETTINGS) == []
+
+
+def test_words_that_tell_little_do_not_outweigh_meaning() -> None:
+    """By ranks, or by shares of the best, the first of a poor lexical list weighed as much as that of a good one."""
+    dense = [Hit("meant", 0.8), Hit("other", 0.5)]
+    assert fuse(dense, [Hit("other", 2.0)], SETTINGS)[0].chunk_id == "meant"
+    assert fuse(dense, [Hit("other", 9.0)], SETTINGS)[0].chunk_id == "other"
+
+
+def test_a_weight_of_zero_leaves_the_other_searchs_order() -> None:
     fused = fuse([Hit("a", 0.9)], [Hit("b", 7.0)], settings(dense_weight=0.0))
     assert [item.chunk_id for item in fused] == ["b", "a"]
 
