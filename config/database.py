@@ -5,6 +5,7 @@ Each component (catalog, adapters, keys) numbers its own migrations; the file re
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from config.errors import DataDirectoryError
@@ -18,6 +19,13 @@ def open_database(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A consistent copy while others read and write the source (SQLite's online backup), readable by its owner only."""
+    target.touch(mode=0o600)
+    with closing(sqlite3.connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
+        reading.backup(writing)
 
 
 def migrate(connection: sqlite3.Connection, component: str, migrations: Sequence[str]) -> None:

@@ -41,6 +41,11 @@ class DataDirectory:
         return self.root / "chroma"
 
     @property
+    def index(self) -> Path:
+        """The index generations (`ingest.generation`), each with a `database` and a `chroma` of its own."""
+        return self.root / "index"
+
+    @property
     def adapters(self) -> Path:
         return self.root / "adapters"
 
@@ -59,6 +64,11 @@ class DataDirectory:
     @property
     def lock(self) -> Path:
         return self.root / "owner.lock"
+
+    @property
+    def restoring(self) -> Path:
+        """Stands here while a restore moves files (`config.restore`), and names the backup."""
+        return self.root / "restoring"
 
     def create(self) -> None:
         """Make the root, readable by its owner only. Raises DataDirectoryError where it cannot be written."""
@@ -86,9 +96,13 @@ class DataDirectory:
         return None
 
     @contextmanager
-    def own(self, role: str, url: str = "") -> Iterator[None]:
-        """Hold the directory for the length of the block. Raises DataDirectoryError at once if somebody else does."""
+    def own(self, role: str, url: str = "", *, is_restore: bool = False) -> Iterator[None]:
+        """Hold the directory for the length of the block. Raises DataDirectoryError at once if somebody else does, or
+        if a restore was interrupted (is_restore: this is the one that goes on with it).
+        """
         self.create()
+        if self.restoring.exists() and not is_restore:
+            raise _half_restored(self.restoring)
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
             try:
@@ -107,6 +121,14 @@ def _read_owner(text: str) -> Owner:
         return Owner(**json.loads(text))
     except (json.JSONDecodeError, TypeError):
         return Owner(0, "unknown", "", 0)
+
+
+def _half_restored(note: Path) -> DataDirectoryError:
+    source = note.read_text(encoding="utf-8", errors="replace").strip()
+    return DataDirectoryError(
+        f"A restore of {source} into {note.parent} was interrupted, or runs now.",
+        f"Run it again: housevoice index restore {source}. What was there before lies in backups/.",
+    )
 
 
 def _already_owned(root: Path, owner: Owner) -> DataDirectoryError:

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,7 +84,15 @@ class IngestSettings(Section):
     parse_workers: PositiveInt
     parse_seconds: PositiveSeconds
     parse_memory_bytes: PositiveInt
+    ocr: Literal["off", "auto"]
+    ocr_seconds: PositiveSeconds
     exclude: tuple[str, ...]
+
+
+class IndexSettings(Section):
+    questions: str
+    max_recall_loss: Share
+    keep: Count
 
 
 class RetrievalSettings(Section):
@@ -103,6 +111,7 @@ class Settings(Section):
     server: ServerSettings
     engine: EngineSettings
     ingest: IngestSettings
+    index: IndexSettings
     retrieval: RetrievalSettings
 
     @property

@@ -27,9 +27,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
+    """tags, date (ISO 8601): what the document says of itself. unread: its parts that could not be read (attachments,
+    scanned pages), by their place in it.
+    """
+
     title: str
     blocks: tuple[Block, ...]
     media_type: str
+    tags: tuple[str, ...] = ()
+    date: str = ""
+    unread: "tuple[Failure, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,18 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from config.settings import IngestSettings
 from ingest.catalog import Catalog, Entry, FailedFile
-from ingest.chunk import CHUNKER_VERSION, ChunkSizes, chunk_document
+from ingest.chunk import CHUNKER_VERSION, ChunkDraft, ChunkSizes, chunk_document
 from ingest.documents import Chunk, Document, Failure, IngestReport, Progress
 from ingest.parse.dispatch import PARSER_VERSION
+from ingest.parse.limits import limits_of
 from ingest.parse.pool import ParsePool
 from ingest.parse.reasons import ParseError
-from ingest.parse.wire import Limits, Parsed
+from ingest.parse.wire import Parsed
 from ingest.scan import Plan, SourceFile, compare, find_source, hash_file
 from ingest.writer import IndexWriter, Prepared
 
@@ -41,6 +42,22 @@ def document_id_of(knowledge_base: str, path: str) -> str:
 def chunk_id_of(document_id: str, content_hash: str, recipe: str, ordinal: int) -> str:
     """By content and recipe, so that a chunk with the same id always has the same text."""
     return hashlib.sha256(f"{document_id}\0{content_hash}\0{recipe}\0{ordinal}".encode()).hexdigest()[:20]
+
+
+def chunks_from(drafts: Sequence[ChunkDraft], document_id: str, content_hash: str, recipe: str) -> tuple[Chunk, ...]:
+    """Drafts with their identity."""
+    return tuple(
+        Chunk(
+            chunk_id=chunk_id_of(document_id, content_hash, recipe, ordinal),
+            document_id=document_id,
+            ordinal=ordinal,
+            text=draft.text,
+            heading_path=draft.heading_path,
+            location=draft.location,
+            num_tokens=draft.num_tokens,
+        )
+        for ordinal, draft in enumerate(drafts)
+    )
 
 
 @dataclass(slots=True)
@@ -64,15 +81,27 @@ class Pipeline:
         writer: IndexWriter,
         sizes: ChunkSizes,
         embedder_identity: str,
+        *,
+        keeps_older: bool = False,
     ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._writer = writer
         self._sizes = sizes
+        self._keeps_older = keeps_older
         chunker = f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}/{settings.chunk_tokens}"
-        self._recipe = f"{chunker}, embedder {embedder_identity}"
-        limits = f"{settings.max_file_bytes}/{settings.parse_seconds}/{settings.parse_memory_bytes}"
-        self._failure_recipe = f"parser {PARSER_VERSION}, limits {limits}"
+        self._embedder_part = f", embedder {embedder_identity}"
+        self._recipe = chunker + self._embedder_part
+        self._failure_recipe = f"parser {PARSER_VERSION}, {limits_of(settings)}"
+
+    @property
+    def recipe(self) -> str:
+        """What new documents are made by, and carry."""
+        return self._recipe
+
+    @property
+    def sizes(self) -> ChunkSizes:
+        return self._sizes
 
     def run(self, source: Path, knowledge_base: str, *, dry_run: bool, on_progress: OnProgress) -> IngestReport:
         started = time.monotonic()
@@ -97,7 +126,7 @@ class Pipeline:
         )
 
     def _plan(self, source: Path, knowledge_base: str, on_progress: OnProgress) -> Plan:
-        entries = self._catalog.entries(knowledge_base)
+        entries = [self._accepted(entry) for entry in self._catalog.entries(knowledge_base)]
         failed = self._catalog.failures(knowledge_base)
         roots = sorted({entry.state.root for entry in entries} | {item.state.root for item in failed})
         found = find_source(source, self._settings.exclude, roots)
@@ -105,6 +134,11 @@ class Pipeline:
         plan = compare(found, entries, failed, self._recipe, self._failure_recipe, hash_file)
         on_progress(Progress("compare", len(found.files), len(found.files), ""))
         return plan
+
+    def _accepted(self, entry: Entry) -> Entry:
+        """In an index generation, what an older parser or chunker made stays until the index is rebuilt."""
+        is_kept = self._keeps_older and entry.recipe.endswith(self._embedder_part)
+        return replace(entry, recipe=self._recipe) if is_kept else entry
 
     def _settle_plan(self, plan: Plan, knowledge_base: str, tally: Tally) -> None:
         for entry in plan.touched:
@@ -117,12 +151,13 @@ class Pipeline:
     def _index(self, plan: Plan, knowledge_base: str, tally: Tally, on_progress: OnProgress) -> None:
         group: list[Prepared] = []
         changed = {file.state.path for file in plan.changed}
-        for num_done, outcome in enumerate(self._outcomes(plan.work)):
+        for num_done, outcome in enumerate(self.outcomes(plan.work)):
             path = outcome.file.state.path
             on_progress(Progress("index", num_done, len(plan.work), path))
             if isinstance(outcome.result, ParseError):
                 self._fail(outcome.file, outcome.result, knowledge_base, path in changed, tally)
                 continue
+            tally.failures += [replace(part, path=f"{path}, {part.path}") for part in outcome.result.document.unread]
             group.append(self._prepare(outcome.file, outcome.result, knowledge_base))
             if sum(len(prepared.chunks) for prepared in group) >= GROUP_CHUNKS:
                 self._write(group, changed, tally)
@@ -130,9 +165,9 @@ class Pipeline:
         self._write(group, changed, tally)
         on_progress(Progress("index", len(plan.work), len(plan.work), ""))
 
-    def _outcomes(self, files: Sequence[SourceFile]) -> "Iterator[Outcome]":
+    def outcomes(self, files: Sequence[SourceFile]) -> "Iterator[Outcome]":
         """In order; a few files ahead are being parsed meanwhile."""
-        limits = Limits(self._settings.parse_seconds, self._settings.parse_memory_bytes, self._settings.max_file_bytes)
+        limits = limits_of(self._settings)
         waiting: deque[tuple[SourceFile, Future[Parsed]]] = deque()
         remaining = iter(files)
         with ParsePool(limits, self._settings.parse_workers) as pool:
@@ -147,18 +182,7 @@ class Pipeline:
     def _prepare(self, file: SourceFile, parsed: Parsed, knowledge_base: str) -> Prepared:
         document_id = document_id_of(knowledge_base, file.state.path)
         drafts = chunk_document(parsed.document, self._sizes)
-        chunks = tuple(
-            Chunk(
-                chunk_id=chunk_id_of(document_id, parsed.content_hash, self._recipe, ordinal),
-                document_id=document_id,
-                ordinal=ordinal,
-                text=draft.text,
-                heading_path=draft.heading_path,
-                location=draft.location,
-                num_tokens=draft.num_tokens,
-            )
-            for ordinal, draft in enumerate(drafts)
-        )
+        chunks = chunks_from(drafts, document_id, parsed.content_hash, self._recipe)
         document = Document(
             document_id=document_id,
             knowledge_base=knowledge_base,

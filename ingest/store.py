@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.brands import NAME
@@ -10,6 +11,7 @@ from config.errors import BadRequestError, NotFoundError
 from config.settings import IngestSettings
 from ingest.catalog import Catalog
 from ingest.chunk import ChunkSizes
+from ingest.disk import clear_disk_errors
 from ingest.documents import Chunk, Document, Embedder, Failure, Hit, IngestReport, Parity, Progress
 from ingest.lexical import Fts5Index
 from ingest.pipeline import Pipeline
@@ -19,6 +21,19 @@ from ingest.writer import IndexWriter
 
 SELF_SEARCH = 10
 """Nearest neighbours among which a chunk must find itself; more than one, as equal texts have equal vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreParts:
+    """What maintenance works on (`ingest.follow`, `ingest.verify`); everybody else uses the store."""
+
+    tables: FactTables
+    catalog: Catalog
+    vectors: ChromaIndex
+    lexical: Fts5Index
+    embedder: Embedder
+    writer: IndexWriter
+    pipeline: Pipeline
 
 
 class FactStore:
@@ -37,18 +52,27 @@ class FactStore:
         self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder)
         self._pipeline = pipeline(self._catalog, self._writer)
         self._writing = threading.Lock()
+        self.parts = StoreParts(tables, self._catalog, vectors, self._lexical, embedder, self._writer, self._pipeline)
         self._writer.heal()
 
     @staticmethod
     def open(
-        data: DataDirectory, settings: IngestSettings, embedder: Embedder, count_tokens: Callable[[str], int]
+        data: DataDirectory,
+        settings: IngestSettings,
+        embedder: Embedder,
+        count_tokens: Callable[[str], int],
+        *,
+        keeps_older: bool = False,
     ) -> "FactStore":
-        """Open or create, and mend what a killed process left. `count_tokens` counts in the base model's tokens."""
+        """Open or create, and mend what a killed process left. `count_tokens` counts in the base model's tokens.
+
+        keeps_older: unchanged files stay as an older parser or chunker of ours made them.
+        """
         data.create()
         sizes = ChunkSizes(settings.chunk_tokens, embedder.max_tokens, count_tokens, embedder.count_tokens)
 
         def make(catalog: Catalog, writer: IndexWriter) -> Pipeline:
-            return Pipeline(settings, catalog, writer, sizes, embedder.identity)
+            return Pipeline(settings, catalog, writer, sizes, embedder.identity, keeps_older=keeps_older)
 
         vectors = ChromaIndex(data.chroma, embedder.identity)
         return FactStore(FactTables(data.database), vectors, embedder, make)
@@ -72,14 +96,15 @@ class FactStore:
                 "knowledge_base",
                 hint="Use lower-case letters, digits, '.', '_' and '-'.",
             )
-        with self._writing:
+        with self._writing, clear_disk_errors(self._tables.path.parent):
+            self._writer.heal()
             return self._pipeline.run(
                 source, knowledge_base, dry_run=dry_run, on_progress=on_progress or (lambda _: None)
             )
 
     def remove(self, knowledge_base: str, path: str | None = None) -> int:
         """Remove one document, or all of the knowledge base. Returns how many there were; the files stay."""
-        with self._writing:
+        with self._writing, clear_disk_errors(self._tables.path.parent):
             entries = self._catalog.entries(knowledge_base)
             chosen = [entry for entry in entries if path is None or entry.state.path == path]
             self._writer.remove([entry.document.document_id for entry in chosen])
@@ -134,7 +159,7 @@ class FactStore:
         num_found = 0
         for chunk_id, vector in vectors.items():
             hits = self._vectors.search(vector, bases, SELF_SEARCH)
-            num_found += any(hit.chunk_id == chunk_id for hit in hits) or _is_crowded(hits)
+            num_found += any(hit.chunk_id == chunk_id for hit in hits) or is_crowded(hits)
         counts = (self._catalog.count_chunks(), self._vectors.count(), self._lexical.count())
         return Parity(*counts, num_sampled=len(chunk_ids), num_found=num_found)
 
@@ -148,6 +173,6 @@ class FactStore:
 PipelineMaker = Callable[[Catalog, IndexWriter], Pipeline]
 
 
-def _is_crowded(hits: Sequence[Hit]) -> bool:
+def is_crowded(hits: Sequence[Hit]) -> bool:
     """So many chunks have this very text that the one in question may be ranked behind the limit."""
     return len(hits) == SELF_SEARCH and hits[-1].score > 0.9999

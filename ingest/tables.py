@@ -71,6 +71,10 @@ class FactTables:
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         migrate(self._writer, "facts", MIGRATIONS)
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing. Nested blocks of one thread become part of the outermost one."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ingest.disk import ROOM_BYTES, require_room
 from ingest.documents import Hit, IndexedChunk, Vectors
 
 FETCH_AT_ONCE = 500
@@ -23,6 +24,9 @@ class ChromaIndex:
         from chromadb.api.collection_configuration import CreateCollectionConfiguration, CreateHNSWConfiguration
         from chromadb.config import Settings
 
+        if not path.exists():
+            require_room(path.parent)
+        self._path = path
         self._client: Any = chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
         self._collection = self._client.get_or_create_collection(
             collection_name(embedder_identity),
@@ -35,6 +39,7 @@ class ChromaIndex:
         self._max_batch: int = self._client.get_max_batch_size()
 
     def upsert(self, chunks: list[IndexedChunk], vectors: Vectors) -> None:
+        require_room(self._path, ROOM_BYTES + 4 * vectors.nbytes)
         for start in range(0, len(chunks), self._max_batch):
             part = chunks[start : start + self._max_batch]
             self._collection.upsert(
@@ -46,6 +51,7 @@ class ChromaIndex:
             )
 
     def delete(self, chunk_ids: list[str]) -> None:
+        require_room(self._path)
         for start in range(0, len(chunk_ids), self._max_batch):
             self._collection.delete(ids=chunk_ids[start : start + self._max_batch])
 
@@ -79,6 +85,10 @@ class ChromaIndex:
             for chunk_id, row in zip(found["ids"], found["embeddings"], strict=True):
                 vectors[chunk_id] = np.asarray(row, dtype=np.float32).reshape(1, -1)
         return vectors
+
+    def ids(self) -> list[str]:
+        """Of everything stored."""
+        return list(self._collection.get(include=[])["ids"])
 
     def count(self) -> int:
         return int(self._collection.count())

@@ -322,6 +322,7 @@ def _record_of(request: AnswerRequest) -> RequestRecord:
 def _note_retrieval(record: RequestRecord, retrieval: Retrieval) -> None:
     record.retrieval_seconds = retrieval.seconds
     record.best_similarity = retrieval.best_similarity
+    record.generation = retrieval.generation
     record.chunk_ids = [chunk.chunk_id for source in retrieval.sources for chunk in source.chunks]
 
 

@@ -74,6 +74,7 @@ async def _serve(settings: Settings, listener: socket.socket, with_sample: bool)
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await app.state.ingest.wait()
+        await app.state.index_jobs.wait()
     finally:
         await services.close()
     if startup.error:

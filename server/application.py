@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from server.api import (
     admin,
     admin_adapters,
+    admin_index,
     admin_keys,
     chat,
     completions,
@@ -17,6 +18,7 @@ from server.api import (
     session,
 )
 from server.api.guard import Guard
+from server.index_jobs import IndexJobs
 from server.ingest_run import IngestRunner
 from server.services import Services
 
@@ -30,6 +32,7 @@ ROUTERS = (
     session.router,
     admin_keys.router,
     admin_adapters.router,
+    admin_index.router,
     admin.router,
     page.router,
 )
@@ -40,6 +43,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="housevoice", docs_url=None, redoc_url=None)
     app.state.services = services
     app.state.ingest = IngestRunner(services)
+    app.state.index_jobs = IndexJobs(services)
     failures.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -5,15 +5,15 @@ import logging
 
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
-from config.models import resolve_base, resolve_embedder
+from config.models import resolve_base
 from config.prompt import TurnFormat
 from config.settings import Settings
-from ingest.embed import load_embedder
-from ingest.store import FactStore
 from server.brandbook import BrandBook
 from server.engine.client import EngineClient
 from server.engine.vocabulary import Vocabulary
+from server.index_work import open_generations
 from server.keys import KeyStore
+from server.live_retriever import LiveRetriever
 from server.records import RecordStore
 from server.retrieval import Retriever
 from server.sample import bring_in_adapters, bring_in_documents
@@ -57,12 +57,12 @@ async def load(services: Services, *, with_sample: bool = False) -> None:
 def _load_facts(services: Services, with_sample: bool) -> Facts:
     """Seconds, most of them imports: hence in a thread of its own."""
     settings = services.settings
-    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads, settings.ingest.embed_batch)
-    store = FactStore.open(settings.data, settings.ingest, embedder, services.vocabulary.count)
+    generations = open_generations(settings, services.vocabulary.count)
     if with_sample:
         bring_in_adapters(services.registry, services.base)
-        logger.info("Sample company: %s", bring_in_documents(store).summary)
-    return Facts(store, Retriever(store, settings.retrieval), embedder)
+        logger.info("Sample company: %s", bring_in_documents(generations.live).summary)
+    retriever = LiveRetriever(generations, lambda store: Retriever(store, settings.retrieval))
+    return Facts(generations, retriever, generations.shelf.configured, generations)
 
 
 async def watch_index(services: Services) -> None:
@@ -71,7 +71,7 @@ async def watch_index(services: Services) -> None:
         try:
             counts = await asyncio.to_thread(services.check_index)
             if counts.share_found < 1 or counts.num_chunks != counts.num_vectors:
-                logger.error("The index is incomplete: %s. Run housevoice doctor.", counts)
+                logger.error("The index is incomplete: %s. Run housevoice index verify.", counts)
         except Exception:
             logger.exception("The index could not be checked")
         await asyncio.sleep(PARITY_SECONDS)

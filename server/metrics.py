@@ -15,13 +15,18 @@ SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 64
 
 @dataclass(frozen=True, slots=True)
 class IndexCounts:
-    """Sizes of the three places a chunk lies in; equal where nothing is lost. `share_found`: of a sample, by search."""
+    """Sizes of the three places a chunk lies in; equal where nothing is lost. `share_found`: of a sample, by search.
+
+    generation: the live one's number; differs: in what it is not what the settings ask for.
+    """
 
     num_documents: int
     num_chunks: int
     num_vectors: int
     num_lexical: int
     share_found: float
+    generation: int = 0
+    differs: tuple[str, ...] = ()
 
 
 class Metrics:
@@ -98,6 +103,8 @@ class _PresentState(Collector):
             yield _gauge("index_chunks", "Chunks in the catalog", index.num_chunks)
             yield _gauge("index_vectors", "Chunks in the vector index", index.num_vectors)
             yield _gauge("index_lexical", "Chunks in the lexical index", index.num_lexical)
+            yield _gauge("index_generation", "Number of the live index generation", index.generation)
+            yield _gauge("index_differs", "Settings that the live generation was not built with", len(index.differs))
             yield _gauge("index_share_found", "Share of sampled chunks that find themselves", index.share_found)
 
 

@@ -20,6 +20,10 @@ MIGRATIONS = (
     );
     CREATE INDEX request_created ON request (created_unix_seconds)
     """,
+    """
+    ALTER TABLE request ADD COLUMN generation INTEGER;
+    CREATE INDEX request_generation ON request (generation)
+    """,
 )
 
 
@@ -28,7 +32,7 @@ class RequestRecord:
     """One answered request. Filled while it runs, written when it ends; seconds count from its arrival.
 
     outcome: "stop", "length", "refused", "cancelled", or the error's code. `question` and `answer` stay empty unless
-    storage.store_text is on.
+    storage.store_text is on. `generation`: of the index that was searched, None where none was.
     """
 
     request_id: str
@@ -52,6 +56,7 @@ class RequestRecord:
     answer: str = ""
     user: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    generation: int | None = None
     created_unix_seconds: float = field(default_factory=time.time)
 
 
@@ -90,6 +95,7 @@ class RecordStore:
     def _insert(self, record: RequestRecord, text: str) -> None:
         with self._lock:
             self._connection.execute(
-                "INSERT OR REPLACE INTO request VALUES (?, ?, ?)",
-                (record.request_id, record.created_unix_seconds, text),
+                "INSERT OR REPLACE INTO request (request_id, created_unix_seconds, record, generation)"
+                " VALUES (?, ?, ?, ?)",
+                (record.request_id, record.created_unix_seconds, text, record.generation),
             )

@@ -47,13 +47,17 @@ class RetrievedSource:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """best_similarity: cosine of the best dense hit, 0 where there is none; below the floor `sources` is empty."""
+    """best_similarity: cosine of the best dense hit, 0 where there is none; below the floor `sources` is empty.
+
+    generation: of the index that was searched, None for a store outside of generations.
+    """
 
     query: str
     sources: tuple[RetrievedSource, ...]
     candidates: tuple[Candidate, ...]
     best_similarity: float
     seconds: float
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from config.models import ModelFile
 from config.prompt import TurnFormat
 from config.settings import Settings
 from ingest.documents import Chunk, Document, Embedder, Failure, IngestReport, Parity, Progress
+from ingest.generations import IndexGenerations
 from server.answer import Answerer, Retrieves
 from server.brandbook import BrandBook
 from server.engine.messages import Engine
@@ -79,11 +80,16 @@ class TokenVocabulary(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What takes seconds to load: the index with its embedder, and the search over it."""
+    """What takes seconds to load: the index with its embedder, and the search over it.
+
+    embedder: the configured one, for /v1/embeddings; the live generation may still have another of its own.
+    generations: what `store` is, where it is made of generations.
+    """
 
     store: DocumentStore
     retriever: Retrieves
     embedder: Embedder
+    generations: IndexGenerations | None = None
 
 
 @dataclass(slots=True)
@@ -155,6 +161,13 @@ class Services:
             raise NotReadyError("The document index is still loading.", "GET /readyz says when it is there.")
         return self.facts
 
+    def generations(self) -> IndexGenerations:
+        """Raises NotReadyError while the index loads."""
+        generations = self.ready_facts().generations
+        if generations is None:
+            raise NotReadyError("This index has no generations.")
+        return generations
+
     def require_ready(self) -> None:
         """Raises NotReadyError with the reason."""
         if reason := self.readiness():
@@ -173,13 +186,15 @@ class Services:
 
     def check_index(self) -> IndexCounts:
         """Count the three places and search for a sample. Blocks for a moment; also kept for /metrics."""
-        parity = self.ready_facts().store.check_parity()
+        parity, generations = self.ready_facts().store.check_parity(), self.ready_facts().generations
         self.index = IndexCounts(
             num_documents=len(self.ready_facts().store.documents()),
             num_chunks=parity.num_catalog,
             num_vectors=parity.num_vectors,
             num_lexical=parity.num_lexical,
             share_found=parity.num_found / parity.num_sampled if parity.num_sampled else 1.0,
+            generation=generations.number if generations else 0,
+            differs=tuple(generations.differences) if generations else (),
         )
         return self.index
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.documents import ParsedDocument
 from ingest.parse.decode import decode_markup
 from ingest.parse.outline import Outline, one_line
+from ingest.parse.table import MAX_SPAN, Cell, Grid, spread
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -21,6 +22,16 @@ BLOCKS = re.compile(
     "|header|hgroup|hr|html|legend|li|main|ol|p|pre|section|summary|table|tbody|td|th|tr|ul"
 )
 HEADING = re.compile(r"h[1-6]")
+ASIDE_ROLES = frozenset(["navigation", "banner", "contentinfo", "search", "menu", "menubar", "toolbar", "tablist"])
+ASIDE_CLASSES = re.compile(
+    r"(?:^|[\s_-])(?:navbar|navbox|nav-?menu|breadcrumbs?|pagination|cookie-?(?:banner|consent|notice|bar)"
+    r"|skip-?(?:link|nav|to-content)|no-?print|dropdown-?menu|vector-dropdown|sr-only|visually-?hidden|editsection)"
+    r"(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+"""Parts of a page that stand on every page of a site, by names that sites and site generators give them."""
+
+HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 ERB_TAG = re.compile(r"<%.*?%>", re.DOTALL)
 
@@ -73,8 +84,8 @@ def _walk(outline: Outline, element: "Element") -> None:
         pending.clear()
 
     def visit(node: "Element") -> None:
-        tag = node.tag if isinstance(node.tag, str) else ""
-        if not tag or SKIPPED.fullmatch(tag):
+        tag = _tag(node)
+        if _is_skipped(node):
             return
         is_block = BLOCKS.fullmatch(tag) is not None
         if is_block:
@@ -102,7 +113,8 @@ def _add_whole(outline: Outline, node: "Element", tag: str) -> bool:
             # A table for the layout of a page, whose cells are read one after the other.
             return False
         outline.paragraph("".join(visible_text(caption) for caption in node.iter("caption")))
-        outline.table([[visible_text(cell) for cell in row if _tag(cell) in ("td", "th")] for row in node.iter("tr")])
+        grid = _grid(node)
+        outline.table(grid.rows, grid.num_header_rows)
     elif tag == "pre":
         outline.paragraph("".join(node.itertext()))
     else:
@@ -110,9 +122,45 @@ def _add_whole(outline: Outline, node: "Element", tag: str) -> bool:
     return True
 
 
+def _grid(table: "Element") -> Grid:
+    """The header is what stands in <thead>, or the first rows that have <th> alone."""
+    rows: list[list[Cell]] = []
+    num_header_rows = 0
+    for row in table.iter("tr"):
+        cells = [cell for cell in row if _tag(cell) in ("td", "th")]
+        if not cells:
+            continue
+        is_header = _tag(row.getparent()) == "thead" or (len(cells) > 1 and all(_tag(cell) == "th" for cell in cells))
+        num_header_rows += is_header and num_header_rows == len(rows)
+        rows.append([Cell(visible_text(cell), _span(cell, "colspan"), _span(cell, "rowspan")) for cell in cells])
+    return spread(rows, num_header_rows or None)
+
+
+def _span(cell: "Element", name: str) -> int:
+    found = re.match(r"\s*([1-9]\d{0,5})", cell.get(name, ""))
+    return min(int(found[1]), MAX_SPAN) if found else 1
+
+
+def _is_skipped(node: "Element") -> bool:
+    """What is no text, what is not shown, and what stands around the text on every page."""
+    tag = _tag(node)
+    if not tag or SKIPPED.fullmatch(tag):
+        return True
+    if tag in ("html", "body", "main", "article") or HEADING.fullmatch(tag):
+        return False
+    if tag == "header" and next(node.iterancestors("main", "article", "section"), None) is None:
+        return node.find(".//h1") is None
+    # A tab that is not in front is hidden, too, and still text.
+    is_hidden = ("hidden" in node.attrib and node.get("role") != "tabpanel") or bool(
+        HIDDEN_STYLE.search(node.get("style", ""))
+    )
+    return is_hidden or node.get("role") in ASIDE_ROLES or bool(ASIDE_CLASSES.search(node.get("class", "")))
+
+
 def _list_lines(node: "Element", depth: int) -> list[str]:
     lines: list[str] = []
-    for number, item in enumerate((child for child in node if _tag(child) == "li"), 1):
+    items = (child for child in node if _tag(child) == "li" and not _is_skipped(child))
+    for number, item in enumerate(items, 1):
         marker = f"{number}. " if node.tag == "ol" else "- "
         text = one_line(visible_text(item, skip=frozenset(["ul", "ol"])))
         lines += ["  " * depth + marker + text] if text else []
@@ -126,7 +174,7 @@ def visible_text(node: "Element", skip: frozenset[str] = frozenset()) -> str:
     parts = [node.text or ""]
     for child in node:
         tag = _tag(child)
-        if tag and not SKIPPED.fullmatch(tag) and tag not in skip:
+        if tag not in skip and not _is_skipped(child):
             gap = " " if BLOCKS.fullmatch(tag) or tag == "br" else ""
             parts += [gap, visible_text(child, skip), gap]
         parts.append(child.tail or "")

@@ -1,7 +1,7 @@
 """Markdown, also with YAML front matter and with ERB or Liquid tags of site generators in it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.documents import ParsedDocument
@@ -12,8 +12,14 @@ from ingest.parse.outline import Outline, one_line
 if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
 
-FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-TITLE_LINE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
+FRONT_MATTER = re.compile(
+    r"\A\ufeff?(---|\+\+\+)[ \t]*\n(.*?)\n?(?:^\1|^\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
+HEAD_LINE = re.compile(r"[ \t#}\])]|-(?!--)|[\w.\-\"']+[ \t]*[:=]|\Z")
+"""What each line of a front matter begins like; a rule at the top of a text is followed by other things."""
+
+HEAD_KEY = r"^{key}[ \t]*[:=][ \t]*(.*(?:\n[ \t]*-[ \t].*)*)"
+ISO_DATE = re.compile(r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])")
 TITLE_TAG = re.compile(r"<%=\s*current_page\.data\.title\s*%>|\{\{\s*(?:page\.)?title\s*\}\}")
 TEMPLATE_TAG = re.compile(r"<%.*?%>|\{%.*?%\}", re.DOTALL)
 FENCED = re.compile(r"^( {0,3})(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\2[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
@@ -21,8 +27,12 @@ FENCED = re.compile(r"^( {0,3})(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\2[`~]*[ \t]*$|\Z
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
+    """`date` in ISO 8601, "" where the file has none or writes it otherwise."""
+
     title: str
     body: str
+    tags: tuple[str, ...] = ()
+    date: str = ""
 
 
 def parse(data: bytes, name: str) -> ParsedDocument:
@@ -35,16 +45,33 @@ def parse(data: bytes, name: str) -> ParsedDocument:
     outline = Outline()
     for node in tree.children:
         _add(outline, node)
-    return outline.finish("text/markdown", name, title=front.title)
+    return replace(outline.finish("text/markdown", name, title=front.title), tags=front.tags, date=front.date)
 
 
 def split_front_matter(text: str) -> FrontMatter:
-    """The `title` of a YAML head, and what follows the head. Only this one key is read."""
+    """`title`, `tags` (or `keywords`, `categories`) and `date` of a YAML or TOML head, and what follows the head."""
     match = FRONT_MATTER.match(text)
-    if not match:
+    if not match or not all(HEAD_LINE.match(line) for line in match[2].split("\n")):
         return FrontMatter("", text)
-    title = TITLE_LINE.search(match[1])
-    return FrontMatter(title[1].strip("\"'") if title else "", text[match.end() :])
+    head, body = match[2], text[match.end() :]
+    tags = next((tags for key in ("tags", "keywords", "categories") if (tags := _listed(_value(head, key)))), ())
+    date = ISO_DATE.match(_value(head, "date").strip("\"'"))
+    return FrontMatter(_value(head, "title").strip("\"'"), body, tags, date[0] if date else "")
+
+
+def _value(head: str, key: str) -> str:
+    found = re.search(HEAD_KEY.format(key=key), head, re.MULTILINE | re.IGNORECASE)
+    return found[1].strip() if found else ""
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    """[a, "b"], "a, b" and a list with a dash before each."""
+    parts = (
+        re.split(r"\n[ \t]*-[ \t]", f"\n{value}")
+        if value.startswith("-") or "\n" in value
+        else value.strip("[]").split(",")
+    )
+    return tuple(tag for part in parts if (tag := one_line(part.strip().strip("\"'"))))
 
 
 def strip_template_tags(text: str, title: str) -> str:

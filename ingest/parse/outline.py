@@ -8,9 +8,13 @@ from pathlib import PurePath
 
 from ingest.documents import Block, ParsedDocument
 from ingest.parse.reasons import ParseError, Reason
+from ingest.parse.table import table_lines
 
 MAX_CHARACTERS = 10_000_000
 """Text of one document beyond which it is refused: some 15,000 chunks, hours of embedding on a small machine."""
+
+MAX_BLOCKS = 200_000
+"""Paragraphs and tables of one document: the server holds them all for a moment."""
 
 MAX_HEADING_CHARACTERS = 200
 UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -28,7 +32,7 @@ class Outline:
     """Blocks in reading order under a running heading path.
 
     A heading without anything below it becomes a block of its own, so that its words are not lost.
-    Raises ParseError (too_large) when the text grows beyond MAX_CHARACTERS.
+    Raises ParseError (too_large) when the text grows beyond MAX_CHARACTERS or MAX_BLOCKS.
     """
 
     def __init__(self) -> None:
@@ -56,8 +60,10 @@ class Outline:
     def paragraph(self, text: str) -> None:
         self._add(clean(text), is_table=False)
 
-    def table(self, rows: Iterable[Sequence[str]]) -> None:
-        self._add("\n".join(table_lines(rows)), is_table=True)
+    def table(self, rows: Iterable[Sequence[str]], num_header_rows: int | None = None) -> None:
+        """`num_header_rows`: None to tell the header by its look."""
+        cells = [[one_line(cell) for cell in row] for row in rows]
+        self._add("\n".join(table_lines(cells, num_header_rows)), is_table=True)
 
     def place(self, location: str) -> None:
         """Set the location of what follows."""
@@ -100,6 +106,8 @@ class Outline:
             raise ParseError(
                 Reason.TOO_LARGE, f"The text is longer than {MAX_CHARACTERS:,} characters. Split the file."
             )
+        if len(self._blocks) >= MAX_BLOCKS:
+            raise ParseError(Reason.TOO_LARGE, f"It has more than {MAX_BLOCKS:,} paragraphs. Split the file.")
         self._blocks.append(block)
 
 
@@ -116,40 +124,17 @@ def one_line(text: str) -> str:
 
 
 def prettify(name: str) -> str:
-    """A title from a file's name: "travel_policy-2026.html.md" is "travel policy 2026"."""
+    """A title from a file's name: "carrier_cut-offs-26.html.md" is "Carrier cut-offs 26", "cut-offs.csv" is "Cut offs".
+
+    A hyphen between letters stands for a space only where nothing else does.
+    """
     stem = PurePath(name).name
     while SUFFIX.search(stem):
         stem = SUFFIX.sub("", stem)
-    return one_line(re.sub(r"[_\-]+", " ", stem)) or one_line(name) or "untitled"
-
-
-def table_lines(rows: Iterable[Sequence[str]]) -> list[str]:
-    """One line a row. With a usable header each row names its columns, so that any part can stand alone."""
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    filled = [row for row in cells if any(row)]
-    if not has_header(filled):
-        return [" | ".join(cell for cell in row if cell) for row in filled]
-    return [_named(filled[0], row) for row in filled[1:]]
-
-
-def has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """The first row names columns: at least two cells, all different, none a number, most of the width filled."""
-    if len(rows) < 2:
-        return False
-    names = [cell for cell in rows[0] if cell]
-    width = max(sum(1 for cell in row if cell) for row in rows)
-    is_wide = len(names) >= 2 and len(names) * 2 > width
-    return is_wide and len(set(names)) == len(names) and not any(is_number(name) for name in names)
-
-
-def is_number(text: str) -> bool:
-    return bool(re.fullmatch(r"[-+(]?[\d.,' ]*\d[\d.,' ]*[)%]?", text))
-
-
-def _named(header: Sequence[str], row: Sequence[str]) -> str:
-    names = [*header, *[""] * (len(row) - len(header))]
-    pairs = zip(names, row, strict=False)
-    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs if cell)
+    has_spaces = bool(re.search(r"[^\W_][_ ]+[^\W_]", stem))
+    gap = r"_+|(?<=[^\W\d])-(?=\d)|(?<=\d)-(?=[^\W\d])" if has_spaces else r"[_\-]+"
+    title = one_line(re.sub(gap, " ", stem)) or one_line(name) or "untitled"
+    return title[0].upper() + title[1:]
 
 
 def _without_title(block: Block, title: str) -> Block:

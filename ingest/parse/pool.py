@@ -15,15 +15,21 @@ from types import TracebackType
 
 from pydantic import TypeAdapter, ValidationError
 
+from config.errors import ConfigError
 from ingest.parse.reasons import ParseError, Reason
 from ingest.parse.wire import Limits, Order, Parsed, Refused
 
 RECYCLE_AFTER = 64
 """Files that one process reads before it is replaced: what a library leaks stays small."""
 
-MAX_REPLY_BYTES = 200_000_000
+MAX_REPLY_BYTES = 100_000_000
+"""A document at its largest (outline.MAX_CHARACTERS) takes 40 MB; headings come on top."""
+
 GRACE_SECONDS = 5.0
 """Beyond the worker's own limits: it kills itself in time unless it is stopped or swapped out."""
+
+START_SECONDS = 300.0
+"""For a fresh worker to load what it needs: no file's fault, and slow on a machine that is busy otherwise."""
 
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
 REPLY: TypeAdapter[Parsed | Refused] = TypeAdapter(Parsed | Refused)
@@ -38,14 +44,18 @@ class ParseWorker:
         self._num_parsed = 0
 
     def parse(self, path: Path, name: str) -> Parsed:
-        """Raises ParseError with the reason."""
+        """Raises ParseError with the reason, ConfigError where no worker starts."""
         process = self._running()
         self._num_parsed += 1
         try:
             reply = self._exchange(process, Order(os.fspath(path), name))
-        except ParseError:
+        except ParseError as error:
+            # No file's fault: the run ends here, and the next one goes on.
             self.close()
-            raise
+            raise ConfigError(
+                f"No parser starts within {START_SECONDS:g} seconds and {self._limits.memory_bytes:,} bytes of memory. "
+                "Raise ingest.parse_memory_bytes, or run ingest again when the machine is less busy."
+            ) from error
         if isinstance(reply, Refused):
             if reply.reason == Reason.TOO_LARGE:
                 # Its memory is used up, and libraries do not give all of it back.
@@ -74,7 +84,20 @@ class ParseWorker:
         if self._process is None:
             self._process = _start(self._limits)
             self._num_parsed = 0
+            self._await_ready(self._process)
         return self._process
+
+    def _await_ready(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout
+        try:
+            self._read_line(process, process.stdout.fileno(), START_SECONDS)
+        except ParseError as error:
+            # No file's fault: the run ends here, and the next one goes on.
+            self.close()
+            raise ConfigError(
+                f"No parser starts within {START_SECONDS:g} seconds and {self._limits.memory_bytes:,} bytes of memory. "
+                "Raise ingest.parse_memory_bytes, or run ingest again when the machine is less busy."
+            ) from error
 
     def _exchange(self, process: "subprocess.Popen[bytes]", order: Order) -> Parsed | Refused:
         assert process.stdin
@@ -83,14 +106,15 @@ class ParseWorker:
             os.write(process.stdin.fileno(), json.dumps(asdict(order)).encode() + b"\n")
         except BrokenPipeError:
             raise _explain_end(process, self._limits) from None
-        line = self._read_line(process, process.stdout.fileno())
+        seconds = self._limits.seconds + self._limits.ocr_seconds + GRACE_SECONDS
+        line = self._read_line(process, process.stdout.fileno(), seconds)
         try:
             return REPLY.validate_json(line)
         except ValidationError as error:
             raise ParseError(Reason.DAMAGED, "The parser's answer made no sense.") from error
 
-    def _read_line(self, process: "subprocess.Popen[bytes]", descriptor: int) -> bytes:
-        deadline = time.monotonic() + self._limits.seconds + GRACE_SECONDS
+    def _read_line(self, process: "subprocess.Popen[bytes]", descriptor: int, seconds: float) -> bytes:
+        deadline = time.monotonic() + seconds
         parts: list[bytes] = []
         size = 0
         with selectors.DefaultSelector() as selector:
@@ -146,9 +170,9 @@ def _start(limits: Limits) -> "subprocess.Popen[bytes]":
     environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-    numbers = [str(limits.memory_bytes), str(limits.seconds), str(limits.max_file_bytes)]
+    numbers = [limits.memory_bytes, limits.seconds, limits.max_file_bytes, limits.ocr_seconds]
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "ingest.parse.worker", *numbers],
+        [sys.executable, "-P", "-m", "ingest.parse.worker", *map(str, numbers)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -168,10 +192,11 @@ def _explain_end(process: "subprocess.Popen[bytes]", limits: Limits) -> ParseErr
     if -code == signal.SIGKILL:
         return ParseError(Reason.TOO_LARGE, "The system ended the parser, most likely for want of memory.")
     what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return ParseError(Reason.DAMAGED, f"The parser crashed on it ({what}).")
+    return ParseError(Reason.DAMAGED, f"The parser crashed on it ({what}): it is broken, or it takes too much memory.")
 
 
 def _timed_out(limits: Limits) -> ParseError:
+    ocr = f", or {limits.ocr_seconds:g} for its pictures (ingest.ocr_seconds)" if limits.ocr_seconds else ""
     return ParseError(
-        Reason.TIMED_OUT, f"Reading it takes more than {limits.seconds:g} seconds (ingest.parse_seconds)."
+        Reason.TIMED_OUT, f"Reading it takes more than {limits.seconds:g} seconds (ingest.parse_seconds){ocr}."
     )

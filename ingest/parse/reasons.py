@@ -7,7 +7,9 @@ from config.errors import HousevoiceError
 
 class Reason(StrEnum):
     ENCRYPTED = "encrypted"
+    RIGHTS_MANAGED = "rights_managed"
     DAMAGED = "damaged"
+    SCANNED = "scanned"
     NO_TEXT = "no_text"
     TOO_LARGE = "too_large"
     UNSUPPORTED = "unsupported"

@@ -1,6 +1,6 @@
-"""PPTX: one location a slide, its title as heading, then text, tables and the speaker's notes.
+"""PPTX: one location a slide, its title as heading, then text, tables, the numbers of charts and the speaker's notes.
 
-Lost: pictures, charts, SmartArt, animation.
+Lost: pictures, SmartArt, animation, comments.
 """
 
 import io
@@ -9,6 +9,7 @@ from typing import Any
 
 from ingest.documents import ParsedDocument
 from ingest.parse.outline import Outline
+from ingest.parse.table import Cell, spread
 
 
 def parse(data: bytes, name: str) -> ParsedDocument:
@@ -18,7 +19,7 @@ def parse(data: bytes, name: str) -> ParsedDocument:
     outline = Outline()
     for number, slide in enumerate(presentation.slides, 1):
         outline.place(f"slide {number}")
-        _add_slide(outline, slide)
+        _add_slide(outline, slide, number)
     return outline.finish(
         "application/vnd.openxmlformats-officedocument.presentationml.presentation",
         name,
@@ -36,19 +37,57 @@ def _first_title(presentation: Any) -> str:
     return titles[0] if titles else ""
 
 
-def _add_slide(outline: Outline, slide: Any) -> None:
+def _add_slide(outline: Outline, slide: Any, number: int) -> None:
     title = slide.shapes.title
     outline.heading(1, title.text_frame.text if title is not None else "")
     for shape in _flat(slide.shapes):
         if title is not None and shape.shape_id == title.shape_id:
             continue
-        if shape.has_text_frame:
-            outline.paragraph("\n".join(_paragraphs(shape.text_frame)))
-        elif getattr(shape, "has_table", False):
-            outline.table([[cell.text for cell in row.cells] for row in shape.table.rows])
+        _add_shape(outline, shape)
     if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
         notes = slide.notes_slide.notes_text_frame.text.strip()
+        outline.place(f"slide {number}, notes" if notes else outline.location)
         outline.paragraph(f"Notes: {notes}" if notes else "")
+
+
+def _add_shape(outline: Outline, shape: Any) -> None:
+    if shape.has_text_frame:
+        outline.paragraph("\n".join(_paragraphs(shape.text_frame)))
+    elif getattr(shape, "has_table", False):
+        grid = spread([_cells(row) for row in shape.table.rows], 1 if shape.table.first_row else None)
+        outline.table(grid.rows, grid.num_header_rows)
+    elif getattr(shape, "has_chart", False):
+        _add_chart(outline, shape)
+
+
+def _cells(row: Any) -> list[Cell]:
+    cells = [cell for cell in row.cells if not cell.is_spanned]
+    return [Cell(cell.text, cell.span_width, cell.span_height) for cell in cells]
+
+
+def _add_chart(outline: Outline, shape: Any) -> None:
+    """A row for each category, a column for each series. A chart of a kind that python-pptx cannot read is left out."""
+    try:
+        chart = shape.chart
+        title = chart.chart_title.text_frame.text if chart.has_title and chart.chart_title.has_text_frame else ""
+        tables = [_chart_rows(plot) for plot in chart.plots]
+    except (KeyError, ValueError, AttributeError, TypeError, NotImplementedError):
+        return
+    outline.paragraph(title)
+    for table in tables:
+        outline.table(table, num_header_rows=1)
+
+
+def _chart_rows(plot: Any) -> list[list[str]]:
+    categories = [str(category) for category in plot.categories]
+    series = [(str(one.name or ""), list(one.values)) for one in plot.series]
+    rows = [[category, *(_value(values, index) for _, values in series)] for index, category in enumerate(categories)]
+    return [["", *(name for name, _ in series)], *rows] if rows else []
+
+
+def _value(values: list[float | None], index: int) -> str:
+    value = values[index] if index < len(values) else None
+    return "" if value is None else f"{value:.12g}"
 
 
 def _flat(shapes: Any) -> Iterator[Any]:

@@ -4,6 +4,7 @@ import re
 from enum import StrEnum
 from pathlib import PurePath
 
+from ingest.parse import compound
 from ingest.parse.archive import check_archive
 from ingest.parse.reasons import ParseError, Reason
 
@@ -18,6 +19,7 @@ class Format(StrEnum):
     XLSX = "xlsx"
     DELIMITED = "delimited"
     MAIL = "mail"
+    PICTURE = "picture"
 
 
 BY_SUFFIX = {
@@ -35,13 +37,11 @@ BY_SUFFIX = {
     ".txt": Format.TEXT,
 }
 OFFICE_PARTS = {"word/": Format.DOCX, "ppt/": Format.PPTX, "xl/": Format.XLSX}
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
+RIGHTS_MANAGED = (b".pfile", b"\x76\xe8\x04\x60\xc4\x11\xe3\x86")
+"""Files of Microsoft's protection: any file in its generic wrapper, and the body of a protected mail."""
+
 BINARY = {
-    b"\x89PNG": "PNG picture",
-    b"\xff\xd8\xff": "JPEG picture",
-    b"GIF8": "GIF picture",
-    b"BM": "BMP picture",
-    b"II*\x00": "TIFF picture",
-    b"MM\x00*": "TIFF picture",
     b"{\\rtf": "RTF (save it as DOCX)",
     b"%!PS": "PostScript",
     b"\x1f\x8b": "gzip archive",
@@ -50,6 +50,7 @@ BINARY = {
     b"GGUF": "GGUF model",
     b"SQLite format 3": "SQLite database",
 }
+OLD_SUFFIXES = {".doc": " Save it as .docx.", ".xls": " Save it as .xlsx.", ".ppt": " Save it as .pptx."}
 PROGRAM_SUFFIXES = re.compile(
     r"\.(?:css|s[ac]ss|less|m?js|ts|py|rb|go|java|[ch]|rs|sh|cmd|bat|sql|jsonl?|ipynb|ya?ml|toml|ini|xml|njk|svg|lock|map|sha1|sha256|md5"
     r"|tex|rtf|p7s|ics|vcf)"
@@ -63,16 +64,20 @@ CONTROL = bytes(range(9)) + bytes(range(14, 27)) + bytes(range(28, 32))
 
 
 def detect(data: bytes, name: str) -> Format:
-    """Raises ParseError: empty, unsupported, encrypted, damaged or too_large (a ZIP bomb)."""
+    """Raises ParseError: empty, unsupported, encrypted, rights_managed, damaged or too_large (a ZIP bomb)."""
     if not data.strip(b" \t\r\n\x00\xef\xbb\xbf"):
         raise ParseError(Reason.EMPTY, "The file is empty.")
     if b"%PDF-" in data[:1024]:
         return Format.PDF
     if data.startswith(b"PK\x03\x04") or data.startswith(b"PK\x05\x06"):
         return _office(data)
-    if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        raise _old_office(data)
+    if data.startswith(compound.MAGIC):
+        raise compound.why_not(data)
+    if data.startswith(RIGHTS_MANAGED):
+        raise ParseError(Reason.RIGHTS_MANAGED, "It is protected by rights management. Save a copy without protection.")
     suffix = _suffix(name)
+    if data.startswith(PICTURES) or (data.startswith(b"BM") and suffix == ".bmp"):
+        return Format.PICTURE
     if suffix == ".pdf" and not HTML_START.match(data[:2048]):
         return Format.PDF
     _refuse_binary(data, suffix)
@@ -96,24 +101,16 @@ def _office(data: bytes) -> Format:
     raise ParseError(Reason.UNSUPPORTED, "It is an archive. Unpack it into the folder.")
 
 
-def _old_office(data: bytes) -> ParseError:
-    if "EncryptedPackage".encode("utf-16-le") in data:
-        return ParseError(Reason.ENCRYPTED, "The Office file is protected by a password or by rights management.")
-    return ParseError(
-        Reason.UNSUPPORTED,
-        "It is of the Office formats before 2007 (or an Outlook .msg). Save it as DOCX, XLSX, PPTX or EML.",
-    )
-
-
 def _refuse_binary(data: bytes, suffix: str) -> None:
     for magic, what in BINARY.items():
-        if data.startswith(magic) and (magic != b"BM" or suffix == ".bmp"):
+        if data.startswith(magic):
             raise ParseError(Reason.UNSUPPORTED, f"It is no document but a file of another kind: {what}.")
     sample = data[:8192]
     is_wide = data[:2] in (b"\xff\xfe", b"\xfe\xff") or sample[1::2].count(0) > 0.35 * len(sample)
     num_control = len(sample) - len(sample.translate(None, CONTROL))
     if not is_wide and num_control > 0.05 * len(sample) + 2:
-        raise ParseError(Reason.UNSUPPORTED, "It is a binary file of a kind that is not read.")
+        hint = OLD_SUFFIXES.get(suffix, "")
+        raise ParseError(Reason.UNSUPPORTED, f"It is a binary file of a kind that is not read.{hint}")
 
 
 def _text_format(data: bytes, suffix: str) -> Format:

@@ -43,7 +43,7 @@ def _heading_level(lines: list[str], index: int) -> int:
         return 0
     if UNDERLINE.fullmatch(rule) and len(rule) >= len(title) * 0.6:
         return LEVELS.index(rule[0]) + 1
-    is_capitals = index == 0 and len(title) <= 80 and re.sub(r"\(.*?\)", "", title).isupper()
+    is_capitals = index == 0 and 3 <= len(title) <= 80 and re.sub(r"\(.*?\)", "", title).isupper()
     return len(LEVELS) + 1 if is_capitals and rule and title[0].isalpha() and title[-1] not in ".,;" else 0
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from ingest.documents import ParsedDocument
 
+READY = b"{}\n"
+"""A worker's first line, once it is loaded and has limited itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -32,8 +35,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """For one file. `seconds` bounds CPU time and wall-clock time alike."""
+    """For one file. `seconds` bounds CPU time and wall-clock time alike.
+
+    ocr_seconds: a limit of its own from the moment a file's first picture is read; 0 where pictures are not read.
+    """
 
     seconds: float
     memory_bytes: int
     max_file_bytes: int
+    ocr_seconds: float = 0.0

@@ -1,7 +1,8 @@
-"""The child process that parses: `python -m ingest.parse.worker MEMORY SECONDS MAX_FILE`, orders in, replies out.
+"""The child process that parses: `python -m ingest.parse.worker MEMORY SECONDS MAX_FILE OCR_SECONDS`.
 
 It runs hostile input through native libraries, so it limits itself first: address space, CPU time, an alarm clock, no
-files written, no core dumps. It ends when its input closes.
+network, no files written, no core dumps. It says when it is ready; then orders come in and replies go out. It ends when
+its input closes.
 """
 
 import dataclasses
@@ -12,20 +13,25 @@ import os
 import resource
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from ingest.parse.dispatch import parse
+from ingest.parse.isolation import cut_network
+from ingest.parse.ocr import Ocr
 from ingest.parse.reasons import ParseError, Reason
-from ingest.parse.wire import Limits, Order, Parsed, Refused
+from ingest.parse.wire import READY, Limits, Order, Parsed, Refused
 
 
 def main(arguments: list[str]) -> None:
-    memory, seconds, max_file = arguments
-    limits = Limits(float(seconds), int(memory), int(max_file))
+    memory, seconds, max_file, ocr_seconds = arguments
+    limits = Limits(float(seconds), int(memory), int(max_file), float(ocr_seconds))
     replies = _take_over_stdout()
+    cut_network()
     _limit_process(limits)
+    os.write(replies, READY)
     for line in sys.stdin:
-        _limit_file(limits)
+        _limit_time(limits.seconds)
         reply = handle(Order(**json.loads(line)), limits)
         # Waiting for the next order may take longer than any file may.
         signal.alarm(0)
@@ -35,7 +41,8 @@ def main(arguments: list[str]) -> None:
 def handle(order: Order, limits: Limits) -> Parsed | Refused:
     try:
         data = _read(Path(order.path), limits.max_file_bytes)
-        return Parsed(hashlib.sha256(data).hexdigest(), parse(data, order.name))
+        ocr = Ocr(partial(_limit_time, limits.ocr_seconds)) if limits.ocr_seconds else None
+        return Parsed(hashlib.sha256(data).hexdigest(), parse(data, order.name, ocr))
     except ParseError as error:
         return Refused(error.reason, error.message)
     except MemoryError:
@@ -66,16 +73,16 @@ def _limit_process(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def _limit_file(limits: Limits) -> None:
-    """CPU limits count from the start of the process, so each file gets what was used so far and its share."""
+def _limit_time(seconds: float) -> None:
+    """From now on. CPU limits count from the start of the process, so each file gets what was used and its share."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = usage.ru_utime + usage.ru_stime
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + limits.seconds) + 1, resource.RLIM_INFINITY))
-    signal.alarm(math.ceil(limits.seconds) + 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, resource.RLIM_INFINITY))
+    signal.alarm(math.ceil(seconds) + 1)
 
 
 def _send(descriptor: int, reply: Parsed | Refused) -> None:
-    line = json.dumps(dataclasses.asdict(reply)).encode() + b"\n"
+    line = json.dumps(dataclasses.asdict(reply), ensure_ascii=False).encode(errors="replace") + b"\n"
     view = memoryview(line)
     while view:
         view = view[os.write(descriptor, view) :]

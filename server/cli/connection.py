@@ -12,6 +12,7 @@ import httpx
 from config.environment import prepare_environment
 from config.errors import HousevoiceError, NotFoundError
 from config.settings import Settings
+from ingest.generations import IndexGenerations
 from ingest.store import FactStore
 
 
@@ -91,25 +92,26 @@ def require_server(settings: Settings) -> Server:
 
 @contextmanager
 def own_store(settings: Settings, role: str) -> Iterator[FactStore]:
-    """Open the facts without a server, holding the data directory's lock meanwhile."""
+    """The live index generation without a server, holding the data directory's lock meanwhile."""
+    with own_generations(settings, role) as generations:
+        yield generations.live
+
+
+@contextmanager
+def own_generations(settings: Settings, role: str, *, needs_embedder: bool = True) -> Iterator[IndexGenerations]:
+    """All index generations without a server, holding the data directory's lock meanwhile."""
     prepare_environment()
-    with settings.data.own(role):
-        store = open_store(settings)
-        try:
-            yield store
-        finally:
-            store.close()
-
-
-def open_store(settings: Settings) -> FactStore:
-    """The caller holds the data directory's lock."""
-    from config.models import resolve_base, resolve_embedder
-    from ingest.embed import load_embedder
+    from config.models import resolve_base
     from server.engine.vocabulary import Vocabulary
+    from server.index_work import open_generations
 
-    vocabulary = Vocabulary.open(resolve_base(settings).path)
-    embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads, settings.ingest.embed_batch)
-    return FactStore.open(settings.data, settings.ingest, embedder, vocabulary.count)
+    with settings.data.own(role):
+        vocabulary = Vocabulary.open(resolve_base(settings).path)
+        generations = open_generations(settings, vocabulary.count, needs_embedder=needs_embedder)
+        try:
+            yield generations
+        finally:
+            generations.close()
 
 
 def _local_key(settings: Settings) -> str:

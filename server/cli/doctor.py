@@ -2,7 +2,7 @@
 
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -19,7 +19,7 @@ from config.errors import HousevoiceError
 from config.models import resolve_base, resolve_embedder
 from config.prompt import PROMPT_VERSION
 from config.settings import Settings
-from server.cli.connection import Server, find_server, own_store
+from server.cli.connection import Server, find_server, own_generations
 from server.cli.console import errors_for_people, out, plain
 
 PACKAGES = ("housevoice", "llama-cpp-python", "chromadb", "sentence-transformers", "torch", "transformers", "peft")
@@ -141,8 +141,9 @@ def _running(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("server", Verdict.FINE, "not running")
     if settings.data.database.exists():
-        with own_store(settings, "doctor") as store:
-            yield _index(store.check_parity().__class__.__name__, vars_of(store.check_parity()))
+        with own_generations(settings, "doctor") as generations:
+            yield _index("index", vars_of(generations.check_parity()))
+            yield _generation(generations.number, generations.differences)
 
 
 def _running_server(server: Server) -> Iterator[Finding]:
@@ -152,7 +153,9 @@ def _running_server(server: Server) -> Iterator[Finding]:
     text = f"process {engine['pid']}, {engine['num_running']} running, {engine['num_queued']} queued"
     yield Finding("server", Verdict.FINE, server.url)
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
-    yield _index("index", status["index"])
+    if index := status["index"]:
+        yield _index("index", index)
+        yield _generation(index["generation"], index["differs"])
 
 
 def vars_of(parity: object) -> dict[str, Any]:
@@ -161,3 +164,10 @@ def vars_of(parity: object) -> dict[str, Any]:
 
 def _index(topic: str, parity: dict[str, Any]) -> Finding:
     return Finding(topic, Verdict.FINE, str(parity))
+
+
+def _generation(number: int, differences: Sequence[str]) -> Finding:
+    if not differences:
+        return Finding("generation", Verdict.FINE, f"{number}, as the settings ask for")
+    text = f"{number} answers, but the settings ask for another: {'; '.join(differences)}. Run housevoice index rebuild"
+    return Finding("generation", Verdict.LOOK, text)

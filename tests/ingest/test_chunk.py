@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ingest.chunk import ChunkSizes, chunk_document, embedding_text
 from ingest.documents import Block, ParsedDocument
 from ingest.embed import HashEmbedder
-from ingest.parse.outline import table_lines
+from ingest.parse.table import table_lines
 
 EMBEDDER = HashEmbedder(max_tokens=60)
 SIZES = ChunkSizes(30, EMBEDDER.max_tokens, lambda text: len(text.split()), EMBEDDER.count_tokens)

@@ -20,6 +20,35 @@ class IngestBody(Body):
     dry_run: bool = False
 
 
+class RebuildBody(Body):
+    """questions: a JSONL file on the server's machine, in place of index.questions."""
+
+    questions: Path | None = None
+    accept_worse: bool = False
+
+
+class RollbackBody(Body):
+    """number: None for the generation that was live before."""
+
+    number: Annotated[int, Field(gt=0)] | None = None
+
+
+class PruneBody(Body):
+    """keep: None for index.keep."""
+
+    keep: Annotated[int, Field(ge=0)] | None = None
+
+
+class VerifyBody(Body):
+    repair: bool = False
+
+
+class BackupBody(Body):
+    """path: on the server's machine; None for a dated file in the data directory's backups/."""
+
+    path: Path | None = None
+
+
 class AdapterBody(Body):
     """path: a GGUF LoRA on the server's machine; it is copied. card: how it was trained, kept beside it."""
 
