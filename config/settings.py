@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -96,6 +96,14 @@ class RetrievalSettings(Section):
     max_chunks: PositiveInt
     max_tokens: PositiveInt
     merge_neighbours: bool
+    max_chunks_per_document: PositiveInt
+    duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
+    expand_neighbours: bool
+    condense: Literal["off", "auto"]
+    condense_seconds: PositiveSeconds
+    reranker: str
+    rerank_candidates: PositiveInt
+    rerank_seconds: PositiveSeconds
 
 
 class Settings(Section):

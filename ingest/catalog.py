@@ -71,6 +71,13 @@ class Catalog:
         )
         return [_chunk(row) for row in rows]
 
+    def chunks_at(self, places: Sequence[tuple[str, int]]) -> list[Chunk]:
+        """By document id and ordinal, each once, in the order of `places`; what does not exist is left out."""
+        query = "SELECT * FROM chunks WHERE document_id = ? AND ordinal = ?"
+        with self._tables.reading() as connection:
+            rows = [connection.execute(query, place).fetchone() for place in dict.fromkeys(places)]
+        return [_chunk(row) for row in rows if row]
+
     def failures(self, knowledge_base: str | None = None) -> list[FailedFile]:
         with self._tables.reading() as connection:
             rows = connection.execute(

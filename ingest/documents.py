@@ -27,9 +27,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
+    """tags, supersedes: from front matter; documents that this one replaces are named by path."""
+
     title: str
     blocks: tuple[Block, ...]
     media_type: str
+    tags: tuple[str, ...] = ()
+    supersedes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +161,17 @@ class VectorIndex(Protocol):
     def delete(self, chunk_ids: list[str]) -> None:
         """Unknown ids are ignored."""
 
-    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""
+    def search(
+        self,
+        vector: Vectors,
+        knowledge_bases: tuple[str, ...],
+        limit: int,
+        document_ids: frozenset[str] | None = None,
+    ) -> list[Hit]:
+        """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d).
+
+        document_ids: what may be found at all; None for every document.
+        """
 
     def fetch(self, chunk_ids: list[str]) -> dict[str, Vectors]:
         """The stored vectors, each of shape (1, d); unknown ids are left out."""
@@ -174,7 +187,12 @@ class LexicalIndex(Protocol):
 
     def delete(self, chunk_ids: list[str]) -> None: ...
 
-    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """Best first, at most `limit`; any characters are allowed in `query`, it is no query language."""
+    def search(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, document_ids: frozenset[str] | None = None
+    ) -> list[Hit]:
+        """Best first, at most `limit`; any characters are allowed in `query`, it is no query language.
+
+        document_ids: what may be found at all; None for every document.
+        """
 
     def count(self) -> int: ...

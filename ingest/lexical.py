@@ -1,11 +1,13 @@
 """Chunks by words: SQLite FTS5 with the Porter stemmer and BM25."""
 
+import json
 import re
 
 from ingest.documents import Hit, IndexedChunk
 from ingest.tables import FactTables
 
 TITLE_WEIGHT, HEADING_WEIGHT, BODY_WEIGHT = 1.5, 1.5, 1.0
+AMONG_DOCUMENTS = "chunk_id IN (SELECT chunk_id FROM chunks WHERE document_id IN (SELECT value FROM json_each(?)))"
 
 COMMON_WORDS = frozenset(
     re.findall(
@@ -48,17 +50,22 @@ class Fts5Index:
                 if row:
                     connection.execute("DELETE FROM lexical_words WHERE rowid = ?", (row["row_number"],))
 
-    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def search(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, document_ids: frozenset[str] | None = None
+    ) -> list[Hit]:
         expression = match_expression(query)
         if not expression or not knowledge_bases:
             return []
         marks = ", ".join("?" * len(knowledge_bases))
+        allowed = "" if document_ids is None else f" AND {AMONG_DOCUMENTS}"
+        chosen = () if document_ids is None else (json.dumps(sorted(document_ids)),)
         with self._tables.reading() as connection:
             rows = connection.execute(
                 f"SELECT chunk_id, bm25(lexical_words, {TITLE_WEIGHT}, {HEADING_WEIGHT}, {BODY_WEIGHT}) AS cost"
                 " FROM lexical_words JOIN lexical_rows ON row_number = lexical_words.rowid"
-                f" WHERE lexical_words MATCH ? AND knowledge_base IN ({marks}) ORDER BY cost, row_number LIMIT ?",
-                (expression, *knowledge_bases, limit),
+                f" WHERE lexical_words MATCH ? AND knowledge_base IN ({marks}){allowed}"
+                " ORDER BY cost, row_number LIMIT ?",
+                (expression, *knowledge_bases, *chosen, limit),
             ).fetchall()
         return [Hit(row["chunk_id"], -row["cost"]) for row in rows]
 

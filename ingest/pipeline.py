@@ -17,6 +17,7 @@ from config.settings import IngestSettings
 from ingest.catalog import Catalog, Entry, FailedFile
 from ingest.chunk import CHUNKER_VERSION, ChunkSizes, chunk_document
 from ingest.documents import Chunk, Document, Failure, IngestReport, Progress
+from ingest.labels import labels_of
 from ingest.parse.dispatch import PARSER_VERSION
 from ingest.parse.pool import ParsePool
 from ingest.parse.reasons import ParseError
@@ -170,7 +171,8 @@ class Pipeline:
             modified_unix_seconds=file.state.modified_nanoseconds // 1_000_000_000,
             indexed_unix_seconds=int(time.time()),
         )
-        return Prepared(Entry(document, file.state, self._recipe), chunks)
+        labels = labels_of(document, parsed.document)
+        return Prepared(Entry(document, file.state, self._recipe), chunks, labels)
 
     def _write(self, group: list[Prepared], changed: set[str], tally: Tally) -> None:
         self._writer.write(group, self._sizes)

@@ -11,10 +11,13 @@ from config.settings import IngestSettings
 from ingest.catalog import Catalog
 from ingest.chunk import ChunkSizes
 from ingest.documents import Chunk, Document, Embedder, Failure, Hit, IngestReport, Parity, Progress
+from ingest.filters import DocumentSelector, SearchFilter
+from ingest.labels import Labels
 from ingest.lexical import Fts5Index
 from ingest.pipeline import Pipeline
 from ingest.tables import FactTables
 from ingest.vectors import ChromaIndex
+from ingest.versions import newer_versions
 from ingest.writer import IndexWriter
 
 SELF_SEARCH = 10
@@ -34,7 +37,9 @@ class FactStore:
         self._embedder = embedder
         self._catalog = Catalog(tables)
         self._lexical = Fts5Index(tables)
-        self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder)
+        self._labels = Labels(tables)
+        self._selector = DocumentSelector(tables)
+        self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder, self._labels)
         self._pipeline = pipeline(self._catalog, self._writer)
         self._writing = threading.Lock()
         self._writer.heal()
@@ -111,6 +116,12 @@ class FactStore:
         """Ids that are gone are left out: a search may find what is being removed."""
         return self._catalog.chunks(chunk_ids)
 
+    def chunks_beside(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Those directly after and before each of these in its document, these themselves left out."""
+        places = [(chunk.document_id, chunk.ordinal + step) for chunk in chunks for step in (1, -1)]
+        own = {chunk.chunk_id for chunk in chunks}
+        return [chunk for chunk in self._catalog.chunks_at(places) if chunk.chunk_id not in own]
+
     def failures(self, knowledge_base: str | None = None) -> list[Failure]:
         """Files that the last run over them could not index."""
         return [item.failure for item in self._catalog.failures(knowledge_base)]
@@ -118,13 +129,32 @@ class FactStore:
     def knowledge_bases(self) -> list[str]:
         return self._catalog.knowledge_bases()
 
-    def search_dense(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """By meaning; `score` is the cosine similarity."""
-        return self._vectors.search(self._embedder.embed([query]), knowledge_bases, limit)
+    def select_documents(self, chosen: SearchFilter, knowledge_bases: tuple[str, ...]) -> frozenset[str] | None:
+        """What passes the filter, for the searches below; None where it is empty."""
+        return self._selector.select(chosen, knowledge_bases)
 
-    def search_lexical(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """By words; `score` is BM25, larger is better."""
-        return self._lexical.search(query, knowledge_bases, limit)
+    def search_dense(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, document_ids: frozenset[str] | None = None
+    ) -> list[Hit]:
+        """By meaning; `score` is the cosine similarity. document_ids: None for every document."""
+        return self._vectors.search(self._embedder.embed([query]), knowledge_bases, limit, document_ids)
+
+    def search_lexical(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, document_ids: frozenset[str] | None = None
+    ) -> list[Hit]:
+        """By words; `score` is BM25, larger is better. document_ids: None for every document."""
+        return self._lexical.search(query, knowledge_bases, limit, document_ids)
+
+    def newer_versions(self, document_ids: Sequence[str], among: frozenset[str] | None = None) -> dict[str, Document]:
+        """For each of these that is superseded, the document that takes its place: the one that says so, or else the
+        newest version by name. among: the documents that may be named here; None for every document."""
+        siblings = self._catalog.documents(self._labels.siblings(document_ids))
+        superseding = self._labels.superseding(document_ids)
+        named = self._catalog.documents(sorted(set(superseding.values())))
+        visible = [item for item in siblings.values() if among is None or item.document_id in among]
+        found = newer_versions(visible)
+        found |= {old: named[new] for old, new in superseding.items() if among is None or new in among}
+        return {old: new for old, new in found.items() if old in document_ids}
 
     def check_parity(self, sample: int = 50) -> Parity:
         """Compare the counts of catalog, vectors and words, and let a random sample of chunks find themselves."""

@@ -57,6 +57,15 @@ MIGRATIONS = (
         title, heading, body, tokenize = 'porter unicode61 remove_diacritics 2'
     );
     """,
+    """
+    CREATE TABLE document_labels (
+        document_id TEXT NOT NULL REFERENCES documents ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (document_id, kind, value)
+    ) WITHOUT ROWID;
+    CREATE INDEX labels_by_value ON document_labels (kind, value)
+    """,
 )
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from ingest.documents import Hit, IndexedChunk, Vectors
 
 FETCH_AT_ONCE = 500
+FILTER_AT_ONCE = 10_000
+"""Document ids in one filter: SQLite, in which Chroma looks them up, takes 32,766 values in a query."""
+
 QUERY_ATTEMPTS = 20
 QUERY_PAUSE_SECONDS = 0.01
 GONE_MEANWHILE = "Error finding id"
@@ -49,10 +52,24 @@ class ChromaIndex:
         for start in range(0, len(chunk_ids), self._max_batch):
             self._collection.delete(ids=chunk_ids[start : start + self._max_batch])
 
-    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def search(
+        self,
+        vector: Vectors,
+        knowledge_bases: tuple[str, ...],
+        limit: int,
+        document_ids: frozenset[str] | None = None,
+    ) -> list[Hit]:
         if not knowledge_bases:
             return []
         where: Any = {"knowledge_base": {"$in": list(knowledge_bases)}}
+        if document_ids is None:
+            return self._search(vector, limit, where)
+        ids = sorted(document_ids)
+        parts = [ids[start : start + FILTER_AT_ONCE] for start in range(0, len(ids), FILTER_AT_ONCE)]
+        found = [self._search(vector, limit, {"$and": [where, {"document_id": {"$in": part}}]}) for part in parts]
+        return sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[:limit]
+
+    def _search(self, vector: Vectors, limit: int, where: Any) -> list[Hit]:
         found = self._query(vector, limit, where)
         distances = found["distances"] or [[]]
         return [Hit(chunk_id, 1.0 - distance) for chunk_id, distance in zip(found["ids"][0], distances[0], strict=True)]

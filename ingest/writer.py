@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ingest.catalog import Catalog, Entry, FailedFile
 from ingest.chunk import ChunkSizes, embedding_text
 from ingest.documents import Chunk, Embedder, IndexedChunk, LexicalIndex, VectorIndex
+from ingest.labels import Label, Labels
 from ingest.tables import FactTables
 
 
@@ -24,6 +25,7 @@ class Prepared:
 
     entry: Entry
     chunks: tuple[Chunk, ...]
+    labels: frozenset[Label] = frozenset()
 
     @property
     def indexed_chunks(self) -> list[IndexedChunk]:
@@ -35,13 +37,20 @@ class IndexWriter:
     """The only writer of the catalog and both indexes. One thread at a time."""
 
     def __init__(
-        self, tables: FactTables, catalog: Catalog, vectors: VectorIndex, lexical: LexicalIndex, embedder: Embedder
+        self,
+        tables: FactTables,
+        catalog: Catalog,
+        vectors: VectorIndex,
+        lexical: LexicalIndex,
+        embedder: Embedder,
+        labels: Labels,
     ) -> None:
         self._tables = tables
         self._catalog = catalog
         self._vectors = vectors
         self._lexical = lexical
         self._embedder = embedder
+        self._labels = labels
 
     def heal(self) -> int:
         """Finish what a killed process left behind. Returns how many vectors were in doubt."""
@@ -62,6 +71,7 @@ class IndexWriter:
             old_ids = self._hide(document_ids, keep=frozenset(new_ids))
             for prepared in batch:
                 self._catalog.put(prepared.entry, prepared.chunks)
+                self._labels.put(prepared.entry.document.document_id, prepared.labels)
             self._lexical.upsert(chunks)
             self._catalog.settle(new_ids)
         self._drop(old_ids)

@@ -15,6 +15,7 @@ from server.engine.client import EngineClient
 from server.engine.vocabulary import Vocabulary
 from server.keys import KeyStore
 from server.records import RecordStore
+from server.reranking import open_reranker
 from server.retrieval import Retriever
 from server.sample import bring_in_adapters, bring_in_documents
 from server.services import Facts, Services
@@ -62,7 +63,7 @@ def _load_facts(services: Services, with_sample: bool) -> Facts:
     if with_sample:
         bring_in_adapters(services.registry, services.base)
         logger.info("Sample company: %s", bring_in_documents(store).summary)
-    return Facts(store, Retriever(store, settings.retrieval), embedder)
+    return Facts(store, Retriever(store, settings.retrieval, open_reranker(settings)), embedder)
 
 
 async def watch_index(services: Services) -> None:

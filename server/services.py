@@ -15,6 +15,7 @@ from config.settings import Settings
 from ingest.documents import Chunk, Document, Embedder, Failure, IngestReport, Parity, Progress
 from server.answer import Answerer, Retrieves
 from server.brandbook import BrandBook
+from server.condense import Condenser
 from server.engine.messages import Engine
 from server.failures import NotReadyError
 from server.keys import KeyStore
@@ -127,6 +128,7 @@ class Services:
             self.turn_format,
             engine_settings,
             self.record,
+            Condenser(self.engine, self.vocabulary.encode, self.turn_format, self.settings.retrieval),
         )
 
     @property
@@ -167,8 +169,8 @@ class Services:
         self.metrics.count(record)
         record.base_sha256 = self.base.sha256
         if not self.settings.storage.store_text:
-            record.question = record.answer = record.user = ""
-            record.metadata = {}
+            record.question = record.query = record.answer = record.user = ""
+            record.metadata, record.search_filter = {}, {}
         self.records.write(record)
 
     def check_index(self) -> IndexCounts:

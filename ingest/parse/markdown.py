@@ -1,11 +1,12 @@
 """Markdown, also with YAML front matter and with ERB or Liquid tags of site generators in it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.documents import ParsedDocument
 from ingest.parse.decode import decode
+from ingest.parse.front_matter import read_list
 from ingest.parse.html import add_html
 from ingest.parse.outline import Outline, one_line
 
@@ -23,6 +24,8 @@ FENCED = re.compile(r"^( {0,3})(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\2[`~]*[ \t]*$|\Z
 class FrontMatter:
     title: str
     body: str
+    tags: tuple[str, ...] = ()
+    supersedes: tuple[str, ...] = ()
 
 
 def parse(data: bytes, name: str) -> ParsedDocument:
@@ -35,16 +38,22 @@ def parse(data: bytes, name: str) -> ParsedDocument:
     outline = Outline()
     for node in tree.children:
         _add(outline, node)
-    return outline.finish("text/markdown", name, title=front.title)
+    document = outline.finish("text/markdown", name, title=front.title)
+    return replace(document, tags=front.tags, supersedes=front.supersedes)
 
 
 def split_front_matter(text: str) -> FrontMatter:
-    """The `title` of a YAML head, and what follows the head. Only this one key is read."""
+    """The `title`, `tags` and `supersedes` of a YAML head, and what follows the head. No other key is read."""
     match = FRONT_MATTER.match(text)
     if not match:
         return FrontMatter("", text)
     title = TITLE_LINE.search(match[1])
-    return FrontMatter(title[1].strip("\"'") if title else "", text[match.end() :])
+    return FrontMatter(
+        title=title[1].strip("\"'") if title else "",
+        body=text[match.end() :],
+        tags=read_list(match[1], "tags"),
+        supersedes=read_list(match[1], "supersedes"),
+    )
 
 
 def strip_template_tags(text: str, title: str) -> str:

@@ -15,6 +15,7 @@ from config.prompt import PROMPT_VERSION
 from ingest.documents import IngestReport, Progress
 from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import IngestBody
+from server.api.schemas.retrieval import SearchParameters
 from server.api.stream import StreamedResponse
 from server.failures import failure_of
 from server.ingest_run import IngestEvent, IngestOrder, IngestRunner
@@ -35,13 +36,12 @@ async def run_ingest(body: IngestBody, request: Request, services: ServicesOf) -
 
 
 @router.get("/search")
-async def search(
-    services: ServicesOf, q: Annotated[str, Query(min_length=1, max_length=10_000)], knowledge_base: Name = ""
-) -> dict[str, Any]:
+async def search(services: ServicesOf, asked: Annotated[SearchParameters, Query()]) -> dict[str, Any]:
     """What a question retrieves: sources, and all candidates with ranks, scores and verdicts."""
     facts = services.ready_facts()
-    bases = (knowledge_base,) if knowledge_base else tuple(await asyncio.to_thread(facts.store.knowledge_bases))
-    return asdict(await asyncio.to_thread(facts.retriever.retrieve, q, bases))
+    named = asked.knowledge_base
+    bases = (named,) if named else tuple(await asyncio.to_thread(facts.store.knowledge_bases))
+    return asdict(await asyncio.to_thread(facts.retriever.retrieve, asked.q, bases, asked.search_filter))
 
 
 @router.get("/documents")

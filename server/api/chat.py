@@ -75,6 +75,7 @@ def answer_request_of(body: ChatBody, voice: Voice, key: ApiKey, request_id: str
         num_top_logprobs=body.num_top_logprobs,
         json_schema=schema_text,
         use_documents=not is_task,
+        search_filter=body.retrieval.filters.search_filter,
         user=body.user or body.safety_identifier or "",
         metadata=body.metadata or {},
     )

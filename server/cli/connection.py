@@ -22,7 +22,7 @@ class Server:
     url: str
     key: str
 
-    def get(self, path: str, **params: str | int) -> Any:
+    def get(self, path: str, **params: str | int | list[str]) -> Any:
         return self._json("GET", path, params=params)
 
     def post(self, path: str, body: dict[str, object]) -> Any:

@@ -16,12 +16,14 @@ from config.models import ModelFile
 from config.settings import Settings, load_settings
 from ingest.documents import Chunk, Document, Failure, IngestReport, Parity, Progress
 from ingest.embed import HashEmbedder
+from ingest.filters import EVERYTHING, SearchFilter
 from server.application import create_app
 from server.brandbook import BrandBook
+from server.candidates import RetrievedSource
 from server.engine.fake import FakeEngine, fake_vocabulary
 from server.keys import KeyStore, NewKey
 from server.records import RecordStore
-from server.retrieval import Retrieval, RetrievedSource
+from server.retrieval import Retrieval
 from server.services import Facts, Services
 
 BASE_URL = "http://localhost"
@@ -71,14 +73,18 @@ SOURCES = (source(1, WARRANTY), source(2, MANUAL), source(3, WARRANTY, 1))
 
 
 class FixedRetriever:
-    """Remembers the queries. `sources` may be replaced."""
+    """Remembers the queries and filters. `sources` may be replaced."""
 
     def __init__(self) -> None:
         self.sources: tuple[RetrievedSource, ...] = SOURCES
         self.queries: list[str] = []
+        self.filters: list[SearchFilter] = []
 
-    def retrieve(self, query: str, knowledge_bases: tuple[str, ...]) -> Retrieval:
+    def retrieve(
+        self, query: str, knowledge_bases: tuple[str, ...], search_filter: SearchFilter = EVERYTHING
+    ) -> Retrieval:
         self.queries.append(query)
+        self.filters.append(search_filter)
         sources = () if "unknown" in query else self.sources
         return Retrieval(query, sources, (), 0.8 if sources else 0.1, 0.001)
 
