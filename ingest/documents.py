@@ -6,6 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.access.statements import Statement
+from ingest.filters import SearchFilter
+
 Vectors = NDArray[np.float32]
 """Shape (rows, dimensions), each row of unit length."""
 
@@ -27,9 +30,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
+    """`access` is what the document itself says about its readers, None where it says nothing."""
+
     title: str
     blocks: tuple[Block, ...]
     media_type: str
+    access: Statement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +72,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class IndexedChunk:
-    """A chunk together with what the indexes need to know of its document."""
+    """A chunk together with what the indexes need to know of its document. `access_label` has no default: a chunk
+    that nobody labelled must not be taken for an open one.
+    """
 
     chunk: Chunk
     knowledge_base: str
     title: str
+    access_label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,12 @@ class VectorIndex(Protocol):
     def delete(self, chunk_ids: list[str]) -> None:
         """Unknown ids are ignored."""
 
-    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def relabel(self, labels: dict[str, str]) -> None:
+        """Set the access label by chunk id, without touching the vector. Unknown ids are ignored."""
+
+    def search(
+        self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int, search_filter: SearchFilter
+    ) -> list[Hit]:
         """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""
 
     def fetch(self, chunk_ids: list[str]) -> dict[str, Vectors]:
@@ -174,7 +188,9 @@ class LexicalIndex(Protocol):
 
     def delete(self, chunk_ids: list[str]) -> None: ...
 
-    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """Best first, at most `limit`; any characters are allowed in `query`, it is no query language."""
+    def search(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, search_filter: SearchFilter
+    ) -> list[Hit]:
+        """Best first, at most `limit`, filtered inside. Any characters are allowed in `query`, it is no query language."""
 
     def count(self) -> int: ...

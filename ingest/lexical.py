@@ -3,6 +3,7 @@
 import re
 
 from ingest.documents import Hit, IndexedChunk
+from ingest.filters import UNFILTERED, SearchFilter
 from ingest.tables import FactTables
 
 TITLE_WEIGHT, HEADING_WEIGHT, BODY_WEIGHT = 1.5, 1.5, 1.0
@@ -31,8 +32,8 @@ class Fts5Index:
         with self._tables.transaction() as connection:
             for item in chunks:
                 cursor = connection.execute(
-                    "INSERT INTO lexical_rows (chunk_id, knowledge_base) VALUES (?, ?)",
-                    (item.chunk.chunk_id, item.knowledge_base),
+                    "INSERT INTO lexical_rows (chunk_id, knowledge_base, access_label) VALUES (?, ?, ?)",
+                    (item.chunk.chunk_id, item.knowledge_base, item.access_label),
                 )
                 connection.execute(
                     "INSERT INTO lexical_words (rowid, title, heading, body) VALUES (?, ?, ?, ?)",
@@ -48,17 +49,22 @@ class Fts5Index:
                 if row:
                     connection.execute("DELETE FROM lexical_words WHERE rowid = ?", (row["row_number"],))
 
-    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def search(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, search_filter: SearchFilter = UNFILTERED
+    ) -> list[Hit]:
         expression = match_expression(query)
         if not expression or not knowledge_bases:
             return []
-        marks = ", ".join("?" * len(knowledge_bases))
+        labels = sorted(search_filter.readable_labels or ())
+        marks, label_marks = ", ".join("?" * len(knowledge_bases)), ", ".join("?" * len(labels))
+        is_readable = "" if search_filter.readable_labels is None else f" AND access_label IN ({label_marks})"
         with self._tables.reading() as connection:
             rows = connection.execute(
                 f"SELECT chunk_id, bm25(lexical_words, {TITLE_WEIGHT}, {HEADING_WEIGHT}, {BODY_WEIGHT}) AS cost"
                 " FROM lexical_words JOIN lexical_rows ON row_number = lexical_words.rowid"
-                f" WHERE lexical_words MATCH ? AND knowledge_base IN ({marks}) ORDER BY cost, row_number LIMIT ?",
-                (expression, *knowledge_bases, limit),
+                f" WHERE lexical_words MATCH ? AND knowledge_base IN ({marks}){is_readable}"
+                " ORDER BY cost, row_number LIMIT ?",
+                (expression, *knowledge_bases, *labels, limit),
             ).fetchall()
         return [Hit(row["chunk_id"], -row["cost"]) for row in rows]
 

@@ -8,9 +8,14 @@ from config.brands import NAME
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
 from config.settings import IngestSettings
+from ingest.access.check import AccessCheck, Readable
+from ingest.access.keeper import AccessKeeper
+from ingest.access.reader import ADMIN, Reader, Requirement
+from ingest.access.rules import Rule
 from ingest.catalog import Catalog
 from ingest.chunk import ChunkSizes
 from ingest.documents import Chunk, Document, Embedder, Failure, Hit, IngestReport, Parity, Progress
+from ingest.filters import UNFILTERED, SearchFilter
 from ingest.lexical import Fts5Index
 from ingest.pipeline import Pipeline
 from ingest.tables import FactTables
@@ -34,8 +39,10 @@ class FactStore:
         self._embedder = embedder
         self._catalog = Catalog(tables)
         self._lexical = Fts5Index(tables)
-        self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder)
-        self._pipeline = pipeline(self._catalog, self._writer)
+        self._check = AccessCheck(tables)
+        self._access = AccessKeeper(tables, self._catalog, vectors)
+        self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder, self._access)
+        self._pipeline = pipeline(self._catalog, self._writer, self._access)
         self._writing = threading.Lock()
         self._writer.heal()
 
@@ -47,8 +54,8 @@ class FactStore:
         data.create()
         sizes = ChunkSizes(settings.chunk_tokens, embedder.max_tokens, count_tokens, embedder.count_tokens)
 
-        def make(catalog: Catalog, writer: IndexWriter) -> Pipeline:
-            return Pipeline(settings, catalog, writer, sizes, embedder.identity)
+        def make(catalog: Catalog, writer: IndexWriter, access: AccessKeeper) -> Pipeline:
+            return Pipeline(settings, catalog, writer, sizes, embedder.identity, access)
 
         vectors = ChromaIndex(data.chroma, embedder.identity)
         return FactStore(FactTables(data.database), vectors, embedder, make)
@@ -66,12 +73,7 @@ class FactStore:
         Raises BadRequestError for a source that does not exist or a name that is none. Files that fail are in the
         report. A run that is interrupted is resumed by the next one; what it had indexed stays.
         """
-        if not NAME.fullmatch(knowledge_base):
-            raise BadRequestError(
-                f"{knowledge_base!r} is no name for a knowledge base.",
-                "knowledge_base",
-                hint="Use lower-case letters, digits, '.', '_' and '-'.",
-            )
+        checked_name(knowledge_base)
         with self._writing:
             return self._pipeline.run(
                 source, knowledge_base, dry_run=dry_run, on_progress=on_progress or (lambda _: None)
@@ -88,9 +90,13 @@ class FactStore:
                     self._catalog.forget_failure(knowledge_base, item.state.path)
             return len(chosen)
 
-    def documents(self, knowledge_base: str | None = None) -> list[Document]:
-        """By knowledge base and path."""
-        return [entry.document for entry in self._catalog.entries(knowledge_base)]
+    def documents(self, knowledge_base: str | None = None, reader: Reader = ADMIN) -> list[Document]:
+        """By knowledge base and path: those that the reader may see."""
+        documents = [entry.document for entry in self._catalog.entries(knowledge_base)]
+        if reader.reads_everything:
+            return documents
+        asked = self._check.requirements([document.document_id for document in documents])
+        return [item for item in documents if reader.meets(asked.get(item.document_id, ((),)))]
 
     def document(self, document_id: str) -> Document:
         """Raises NotFoundError."""
@@ -112,19 +118,50 @@ class FactStore:
         return self._catalog.chunks(chunk_ids)
 
     def failures(self, knowledge_base: str | None = None) -> list[Failure]:
-        """Files that the last run over them could not index."""
-        return [item.failure for item in self._catalog.failures(knowledge_base)]
+        """Files that the last run over them could not index, and access rules that no file states any more."""
+        refused = [item.failure for item in self._catalog.failures(knowledge_base)]
+        return [*refused, *self._access.problems(knowledge_base)]
 
     def knowledge_bases(self) -> list[str]:
         return self._catalog.knowledge_bases()
 
-    def search_dense(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """By meaning; `score` is the cosine similarity."""
-        return self._vectors.search(self._embedder.embed([query]), knowledge_bases, limit)
+    def readable(self, knowledge_bases: tuple[str, ...], reader: Reader) -> Readable:
+        """What of these somebody may read now: ask before each search, and search by the answer."""
+        return self._check.readable(knowledge_bases, reader)
 
-    def search_lexical(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
+        """Raises NotFoundError alike for one that does not exist and one that may not be read."""
+        if not self._check.may_read(document_id, knowledge_bases, reader):
+            raise NotFoundError(f"There is no document {document_id!r}.")
+        return self.document(document_id)
+
+    def requirements(self, document_ids: Sequence[str]) -> dict[str, Requirement]:
+        """What each document asks of its readers; unknown documents are left out."""
+        return self._check.requirements(document_ids)
+
+    def access_rules(self, knowledge_base: str | None = None) -> list[Rule]:
+        return self._access.rules(knowledge_base)
+
+    def restrict(self, knowledge_base: str, groups: tuple[str, ...]) -> None:
+        """Only these groups may read the knowledge base, from the next query on."""
+        self._access.restrict(checked_name(knowledge_base), groups)
+
+    def clear_access(self, rules: Sequence[Rule]) -> None:
+        """Lift rules, from the next query on. What an access file or a document still says comes back with a run."""
+        self._access.clear(rules)
+
+    def search_dense(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, search_filter: SearchFilter = UNFILTERED
+    ) -> list[Hit]:
+        """By meaning; `score` is the cosine similarity."""
+        hits = self._vectors.search(self._embedder.embed([query]), knowledge_bases, limit, search_filter)
+        return self._check.without_hidden(hits, search_filter)
+
+    def search_lexical(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, search_filter: SearchFilter = UNFILTERED
+    ) -> list[Hit]:
         """By words; `score` is BM25, larger is better."""
-        return self._lexical.search(query, knowledge_bases, limit)
+        return self._lexical.search(query, knowledge_bases, limit, search_filter)
 
     def check_parity(self, sample: int = 50) -> Parity:
         """Compare the counts of catalog, vectors and words, and let a random sample of chunks find themselves."""
@@ -145,7 +182,18 @@ class FactStore:
             self._tables.close()
 
 
-PipelineMaker = Callable[[Catalog, IndexWriter], Pipeline]
+PipelineMaker = Callable[[Catalog, IndexWriter, AccessKeeper], Pipeline]
+
+
+def checked_name(knowledge_base: str) -> str:
+    """Raises BadRequestError for what is no name of a knowledge base."""
+    if not NAME.fullmatch(knowledge_base):
+        raise BadRequestError(
+            f"{knowledge_base!r} is no name for a knowledge base.",
+            "knowledge_base",
+            hint="Use lower-case letters, digits, '.', '_' and '-'.",
+        )
+    return knowledge_base
 
 
 def _is_crowded(hits: Sequence[Hit]) -> bool:

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 
 from ingest.documents import Hit, IndexedChunk, Vectors
+from ingest.filters import UNFILTERED, SearchFilter
+
+ACCESS = "access"
+"""Metadata key of the access label."""
 
 FETCH_AT_ONCE = 500
 QUERY_ATTEMPTS = 20
@@ -40,19 +44,29 @@ class ChromaIndex:
             self._collection.upsert(
                 ids=[item.chunk.chunk_id for item in part],
                 embeddings=vectors[start : start + self._max_batch],
-                metadatas=[
-                    {"knowledge_base": item.knowledge_base, "document_id": item.chunk.document_id} for item in part
-                ],
+                metadatas=[_metadata(item) for item in part],
             )
 
     def delete(self, chunk_ids: list[str]) -> None:
         for start in range(0, len(chunk_ids), self._max_batch):
             self._collection.delete(ids=chunk_ids[start : start + self._max_batch])
 
-    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def relabel(self, labels: dict[str, str]) -> None:
+        chunk_ids = list(labels)
+        for start in range(0, len(chunk_ids), self._max_batch):
+            part = chunk_ids[start : start + self._max_batch]
+            self._collection.update(ids=part, metadatas=[{ACCESS: labels[chunk_id]} for chunk_id in part])
+
+    def search(
+        self,
+        vector: Vectors,
+        knowledge_bases: tuple[str, ...],
+        limit: int,
+        search_filter: SearchFilter = UNFILTERED,
+    ) -> list[Hit]:
         if not knowledge_bases:
             return []
-        where: Any = {"knowledge_base": {"$in": list(knowledge_bases)}}
+        where = where_clause(knowledge_bases, search_filter)
         found = self._query(vector, limit, where)
         distances = found["distances"] or [[]]
         return [Hit(chunk_id, 1.0 - distance) for chunk_id, distance in zip(found["ids"][0], distances[0], strict=True)]
@@ -85,6 +99,22 @@ class ChromaIndex:
 
     def close(self) -> None:
         self._client.close()
+
+
+def where_clause(knowledge_bases: tuple[str, ...], search_filter: SearchFilter) -> Any:
+    """Chroma's filter. A chunk without an access label passes none that names labels."""
+    bases = {"knowledge_base": {"$in": list(knowledge_bases)}}
+    if search_filter.readable_labels is None:
+        return bases
+    return {"$and": [bases, {ACCESS: {"$in": sorted(search_filter.readable_labels)}}]}
+
+
+def _metadata(item: IndexedChunk) -> dict[str, str]:
+    return {
+        "knowledge_base": item.knowledge_base,
+        "document_id": item.chunk.document_id,
+        ACCESS: item.access_label,
+    }
 
 
 def collection_name(embedder_identity: str) -> str:

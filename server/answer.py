@@ -11,6 +11,7 @@ from typing import Protocol
 from config.brands import SamplingDefaults
 from config.prompt import PROMPT_VERSION, Conversation, Source, Turn, TurnFormat
 from config.settings import EngineSettings
+from ingest.access.reader import ANYONE, Reader
 from server.citations import Citable, Citation, CitationMapper, CitedText
 from server.engine.messages import (
     Engine,
@@ -20,6 +21,7 @@ from server.engine.messages import (
     FinishReason,
     GenerateRequest,
     Sampling,
+    Scope,
     TextEvent,
     TokenChoice,
 )
@@ -28,6 +30,7 @@ from server.fitting import FittedPrompt, TokenLimits, fit
 from server.merge import merge
 from server.records import RequestRecord
 from server.retrieval import Retrieval, RetrievedSource
+from server.scopes import scopes_of
 from server.voices import Voice
 
 
@@ -51,13 +54,15 @@ class AnswerRequest:
     """A question to a voice.
 
     turns: ends with a user turn. instructions: the client's system messages. use_documents: False for side tasks such
-    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`.
+    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`. reader: who
+    asks, and so which documents there are.
     """
 
     request_id: str
     key_id: str
     voice: Voice
     turns: tuple[Turn, ...]
+    reader: Reader = ANYONE
     instructions: str = ""
     max_tokens: int | None = None
     sampling: SamplingChoice = SamplingChoice()
@@ -107,8 +112,8 @@ AnswerEvent = AnswerStarted | AnswerText | ChoiceFinished | AnswerFinished
 
 
 class Retrieves(Protocol):
-    def retrieve(self, query: str, knowledge_bases: tuple[str, ...]) -> Retrieval:
-        """Synchronous and thread-safe; no sources where nothing is relevant."""
+    def retrieve(self, query: str, knowledge_bases: tuple[str, ...], reader: Reader = ANYONE) -> Retrieval:
+        """Synchronous and thread-safe; no sources where nothing that the reader may see is relevant."""
 
 
 class Tokenizer(Protocol):
@@ -174,7 +179,8 @@ class Answerer:
 
     async def _retrieve(self, request: AnswerRequest) -> Retrieval:
         retriever = self._retriever()
-        return await asyncio.to_thread(retriever.retrieve, query_of(request.turns), request.voice.brand.knowledge_bases)
+        query, bases = query_of(request.turns), request.voice.brand.knowledge_bases
+        return await asyncio.to_thread(retriever.retrieve, query, bases, request.reader)
 
     def _refuse(self, request: AnswerRequest) -> list[AnswerEvent]:
         text = request.voice.brand.refusal.strip()
@@ -196,7 +202,10 @@ class Answerer:
     ) -> AsyncGenerator[AnswerEvent, None]:
         citables = {} if request.json_schema is not None else citables_of(sources)
         mappers = [CitationMapper(citables) for _ in range(request.num_choices)]
-        streams = [self._engine.generate(self._engine_request(request, fitted, k)) for k in range(request.num_choices)]
+        scopes = scopes_of(fitted.prompt, fitted.conversation, sources, request.key_id)
+        streams = [
+            self._engine.generate(self._engine_request(request, fitted, scopes, k)) for k in range(request.num_choices)
+        ]
         finished: list[FinishedEvent] = []
         yield AnswerStarted(sources)
         async with aclosing(merge(streams)) as events:
@@ -207,13 +216,16 @@ class Answerer:
                     finished.append(item.event)
         yield _usage(finished)
 
-    def _engine_request(self, request: AnswerRequest, fitted: FittedPrompt, choice: int) -> GenerateRequest:
+    def _engine_request(
+        self, request: AnswerRequest, fitted: FittedPrompt, scopes: tuple[Scope, ...], choice: int
+    ) -> GenerateRequest:
         return GenerateRequest(
             request_id=f"{request.request_id}-{choice}",
             tokens=fitted.prompt.tokens,
             max_tokens=request.max_tokens or self._default_max_tokens(request),
             voice_boundary=fitted.prompt.voice_boundary,
             adapter=request.voice.adapter_ref if request.use_documents else None,
+            scopes=scopes,
             sampling=sampling_with_defaults(request.sampling, request.voice.brand.sampling, choice),
             stop=request.stop,
             num_top_logprobs=request.num_top_logprobs,

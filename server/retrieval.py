@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from config.settings import RetrievalSettings
+from ingest.access.reader import ANYONE, Reader, Requirement
 from ingest.documents import Chunk, Document, Hit
 from ingest.store import FactStore
 
@@ -34,7 +35,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class RetrievedSource:
-    """What the model sees under one number: a chunk, or adjoining ones of one document in reading order."""
+    """What the model sees under one number: a chunk, or adjoining ones of one document in reading order.
+
+    requirement: what the document asks of its readers, by which cached prompts are kept apart.
+    """
 
     number: int
     document: Document
@@ -43,6 +47,7 @@ class RetrievedSource:
     location: str
     text: str
     num_tokens: int
+    requirement: Requirement = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +86,26 @@ class Retriever:
         self._store = store
         self._settings = settings
 
-    def retrieve(self, query: str, knowledge_bases: tuple[str, ...]) -> Retrieval:
-        """The best sources in these knowledge bases; documents that are just being removed are passed over."""
+    def retrieve(self, query: str, knowledge_bases: tuple[str, ...], reader: Reader = ANYONE) -> Retrieval:
+        """The best sources in these knowledge bases that the reader may see; documents that are just being removed are
+        passed over. Without a reader: what is open to everybody.
+        """
         started = time.monotonic()
         limit = self._settings.candidates
-        dense = self._store.search_dense(query, knowledge_bases, limit) if query.strip() else []
-        lexical = self._store.search_lexical(query, knowledge_bases, limit)
+        readable = self._store.readable(knowledge_bases, reader)
+        bases, chosen = readable.knowledge_bases, readable.search_filter
+        dense = self._store.search_dense(query, bases, limit, chosen) if query.strip() else []
+        lexical = self._store.search_lexical(query, bases, limit, chosen)
         candidates = self._candidates(fuse(dense, lexical, self._settings))
         best = max((hit.score for hit in dense), default=0.0)
         packed = pack_sources(candidates, best, self._settings)
-        return Retrieval(query, packed.sources, packed.candidates, best, time.monotonic() - started)
+        sources = self._with_requirements(packed.sources)
+        return Retrieval(query, sources, packed.candidates, best, time.monotonic() - started)
+
+    def _with_requirements(self, sources: Sequence[RetrievedSource]) -> tuple[RetrievedSource, ...]:
+        """A document that has gone meanwhile counts as one that nobody may read."""
+        asked = self._store.requirements([source.document.document_id for source in sources])
+        return tuple(replace(item, requirement=asked.get(item.document.document_id, ((),))) for item in sources)
 
     def _candidates(self, fused: Sequence[Fused]) -> list[Candidate]:
         chunks = self._store.chunks([item.chunk_id for item in fused])

@@ -1,9 +1,10 @@
 """Markdown, also with YAML front matter and with ERB or Liquid tags of site generators in it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ingest.access.statements import read_front_matter
 from ingest.documents import ParsedDocument
 from ingest.parse.decode import decode
 from ingest.parse.html import add_html
@@ -29,13 +30,14 @@ def parse(data: bytes, name: str) -> ParsedDocument:
     from markdown_it import MarkdownIt
     from markdown_it.tree import SyntaxTreeNode
 
-    front = split_front_matter(decode(data).replace("\r\n", "\n").replace("\x00", ""))
+    text = decode(data).replace("\r\n", "\n").replace("\x00", "")
+    front = split_front_matter(text)
     body = strip_template_tags(front.body, front.title)
     tree = SyntaxTreeNode(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(body))
     outline = Outline()
     for node in tree.children:
         _add(outline, node)
-    return outline.finish("text/markdown", name, title=front.title)
+    return replace(outline.finish("text/markdown", name, title=front.title), access=read_front_matter(text))
 
 
 def split_front_matter(text: str) -> FrontMatter:

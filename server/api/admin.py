@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from config.errors import BadRequestError
 from config.prompt import PROMPT_VERSION
+from ingest.access.reader import ADMIN, Reader
 from ingest.documents import IngestReport, Progress
 from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import IngestBody
@@ -21,6 +22,7 @@ from server.ingest_run import IngestEvent, IngestOrder, IngestRunner
 
 PACKAGES = ("housevoice", "llama-cpp-python", "chromadb", "sentence-transformers", "fastapi", "uvicorn")
 Name = Annotated[str, Query(max_length=200)]
+Names = Annotated[list[str] | None, Query(max_length=100)]
 router = APIRouter(prefix="/api", dependencies=[Depends(admin_key_of)])
 
 
@@ -36,21 +38,33 @@ async def run_ingest(body: IngestBody, request: Request, services: ServicesOf) -
 
 @router.get("/search")
 async def search(
-    services: ServicesOf, q: Annotated[str, Query(min_length=1, max_length=10_000)], knowledge_base: Name = ""
+    services: ServicesOf,
+    q: Annotated[str, Query(min_length=1, max_length=10_000)],
+    knowledge_base: Name = "",
+    as_group: Names = None,
 ) -> dict[str, Any]:
-    """What a question retrieves: sources, and all candidates with ranks, scores and verdicts."""
+    """What a question retrieves: sources, and all candidates with ranks, scores and verdicts.
+
+    as_group: for somebody in just these groups (an empty name for somebody in none), else for an admin.
+    """
     facts = services.ready_facts()
     bases = (knowledge_base,) if knowledge_base else tuple(await asyncio.to_thread(facts.store.knowledge_bases))
-    return asdict(await asyncio.to_thread(facts.retriever.retrieve, q, bases))
+    reader = ADMIN if as_group is None else Reader(frozenset(filter(None, as_group)))
+    return asdict(await asyncio.to_thread(facts.retriever.retrieve, q, bases, reader))
 
 
 @router.get("/documents")
 async def list_documents(services: ServicesOf, knowledge_base: Name = "") -> dict[str, Any]:
-    """All documents, and the files that the last run could not index, with reasons."""
+    """All documents, and the files that the last run could not index, with reasons.
+
+    access: a document's readers need one of the groups of each list.
+    """
     store = services.ready_facts().store
     documents = await asyncio.to_thread(store.documents, knowledge_base or None)
     failures = await asyncio.to_thread(store.failures, knowledge_base or None)
-    return {"documents": [asdict(item) for item in documents], "failures": [asdict(item) for item in failures]}
+    asked = await asyncio.to_thread(store.requirements, [item.document_id for item in documents])
+    rows = [{**asdict(item), "access": asked.get(item.document_id, ())} for item in documents]
+    return {"documents": rows, "failures": [asdict(item) for item in failures]}
 
 
 @router.get("/brands")

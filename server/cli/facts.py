@@ -11,6 +11,7 @@ from rich.table import Table
 
 from config.errors import HousevoiceError
 from config.settings import Settings
+from ingest.access.reader import ADMIN, Reader
 from ingest.documents import Failure, IngestReport
 from server.cli.connection import Server, find_server, own_store
 from server.cli.console import err, errors_for_people, note, out, plain, say
@@ -132,22 +133,27 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show all candidates, ranks, and what was cut and why.")
     ] = False,
+    as_group: Annotated[
+        list[str] | None, typer.Option(help="What somebody in this group finds (repeatable); '' for no group.")
+    ] = None,
 ) -> None:
-    """Show what a question retrieves, without generating anything."""
+    """Show what a question retrieves, without generating anything. Hides nothing, unless --as-group says for whom."""
     settings: Settings = context.obj
     with errors_for_people():
-        found = _search(settings, query, knowledge_base)
+        found = _search(settings, query, knowledge_base, as_group)
     _print_sources(found)
     if explain:
         _print_candidates(found)
 
 
-def _search(settings: Settings, query: str, knowledge_base: str) -> dict[str, Any]:
+def _search(settings: Settings, query: str, knowledge_base: str, as_group: list[str] | None) -> dict[str, Any]:
     server = find_server(settings)
     if server is not None:
-        return dict(server.get("/api/search", q=query, knowledge_base=knowledge_base))
+        groups = {"as_group": as_group} if as_group else {}
+        return dict(server.get("/api/search", q=query, knowledge_base=knowledge_base, **groups))
+    reader = Reader(frozenset(filter(None, as_group))) if as_group else ADMIN
     with own_store(settings, "search") as store:
-        return asdict(Retriever(store, settings.retrieval).retrieve(query, (knowledge_base,)))
+        return asdict(Retriever(store, settings.retrieval).retrieve(query, (knowledge_base,), reader))
 
 
 def _print_sources(found: dict[str, Any]) -> None:

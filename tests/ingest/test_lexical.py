@@ -12,7 +12,7 @@ from ingest.tables import FactTables
 
 
 def item(chunk_id: str, text: str, title: str = "T", heading: str = "H", knowledge_base: str = "kb") -> IndexedChunk:
-    return IndexedChunk(Chunk(chunk_id, "d", 0, text, (heading,), "", 1), knowledge_base, title)
+    return IndexedChunk(Chunk(chunk_id, "d", 0, text, (heading,), "", 1), knowledge_base, title, "open")
 
 
 @pytest.fixture(scope="module")
