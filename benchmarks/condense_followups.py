@@ -59,7 +59,10 @@ async def write(settings: Settings, rows: list[tuple[str, Pair]]) -> list[Row]:
     condenser = Condenser(engine, vocabulary.encode, turn_format_of(vocabulary), chosen)
     await engine.start()
     try:
-        return [Row(split, pair, await condenser.rewrite(pair.turns, str(k))) for k, (split, pair) in enumerate(rows)]
+        return [
+            Row(split, pair, await condenser.rewrite(pair.turns, str(k), "benchmark"))
+            for k, (split, pair) in enumerate(rows)
+        ]
     finally:
         await engine.stop()
 

@@ -54,10 +54,14 @@ class Catalog:
             ).fetchall()
         return [_entry(row) for row in rows]
 
-    def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
+    def entries_by_id(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Unknown ids are left out."""
         rows = self._select("SELECT * FROM documents WHERE document_id IN ({marks})", document_ids)
-        return {row["document_id"]: _entry(row).document for row in rows}
+        return {row["document_id"]: _entry(row) for row in rows}
+
+    def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        """Unknown ids are left out."""
+        return {key: entry.document for key, entry in self.entries_by_id(document_ids).items()}
 
     def chunks(self, chunk_ids: Sequence[str]) -> dict[str, Chunk]:
         """Unknown ids are left out."""

@@ -6,6 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.access.statements import Statement
+from ingest.filters import SearchScope
+
 Vectors = NDArray[np.float32]
 """Shape (rows, dimensions), each row of unit length."""
 
@@ -27,13 +30,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """tags, supersedes: from front matter; documents that this one replaces are named by path."""
+    """tags, supersedes: from front matter; documents that this one replaces are named by path. access: what it says
+    itself about its readers, None where it says nothing.
+    """
 
     title: str
     blocks: tuple[Block, ...]
     media_type: str
     tags: tuple[str, ...] = ()
     supersedes: tuple[str, ...] = ()
+    access: Statement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class IndexedChunk:
-    """A chunk together with what the indexes need to know of its document."""
+    """A chunk together with what the indexes need to know of its document. `access_label` has no default: a chunk
+    that nobody labelled must not be taken for an open one.
+    """
 
     chunk: Chunk
     knowledge_base: str
     title: str
+    access_label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +170,11 @@ class VectorIndex(Protocol):
     def delete(self, chunk_ids: list[str]) -> None:
         """Unknown ids are ignored."""
 
-    def search(
-        self,
-        vector: Vectors,
-        knowledge_bases: tuple[str, ...],
-        limit: int,
-        document_ids: frozenset[str] | None = None,
-    ) -> list[Hit]:
-        """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d).
+    def relabel(self, labels: dict[str, str]) -> None:
+        """Set the access label by chunk id, without touching the vector. Unknown ids are ignored."""
 
-        document_ids: what may be found at all; None for every document.
-        """
+    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope) -> list[Hit]:
+        """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""
 
     def fetch(self, chunk_ids: list[str]) -> dict[str, Vectors]:
         """The stored vectors, each of shape (1, d); unknown ids are left out."""
@@ -187,12 +190,7 @@ class LexicalIndex(Protocol):
 
     def delete(self, chunk_ids: list[str]) -> None: ...
 
-    def search(
-        self, query: str, knowledge_bases: tuple[str, ...], limit: int, document_ids: frozenset[str] | None = None
-    ) -> list[Hit]:
-        """Best first, at most `limit`; any characters are allowed in `query`, it is no query language.
-
-        document_ids: what may be found at all; None for every document.
-        """
+    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope) -> list[Hit]:
+        """Best first, at most `limit`, filtered inside. Any characters may stand in `query`: it is no language."""
 
     def count(self) -> int: ...

@@ -1,22 +1,15 @@
-"""Which documents a search may find, beside the choice of knowledge bases.
+"""What a search may return, decided before it runs: every search applies it inside its query, never to its result.
 
-A filter becomes the ids of the documents that pass it, once a question; both searches then take only these, inside
-their queries: what a filter hides takes no place among the best. A restriction of another origin (whose reader asks)
-is another condition here, and nothing further on changes.
+What is hidden takes no place among the best. A client's wish (`SearchFilter`) and what the one who asks may read become
+one `SearchScope`; the searches know nothing else.
 """
 
 from dataclasses import dataclass
-from typing import Any
-
-from ingest.labels import Kind
-from ingest.tables import FactTables
-
-NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """An empty field restricts nothing; of several values in one field any may fit; all fields must fit.
+    """A client's wish. An empty field restricts nothing; of several values in one field any may fit; all fields must.
 
     paths: a folder ("hr"), a file ("hr/leave.md") or a glob ("*/2026-*.pdf", where * crosses folders), case-sensitive.
     types: a file's suffix without the dot ("pdf") or a media type ("text/markdown"). tags: from front matter.
@@ -38,65 +31,19 @@ EVERYTHING = SearchFilter()
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """An SQL expression over a row of `documents`, with its values."""
+class SearchScope:
+    """What the indexes get: chunks must be of these documents AND have one of these labels.
 
-    text: str
-    values: tuple[str | int, ...]
+    document_ids: what passes the client's filter; None for every document.
+    readable_labels: access labels of the documents that the asker may read; None where that is all of them.
+    """
 
+    document_ids: frozenset[str] | None = None
+    readable_labels: frozenset[str] | None = None
 
-class DocumentSelector:
-    """Asks the catalog. Thread-safe."""
-
-    def __init__(self, tables: FactTables) -> None:
-        self._tables = tables
-
-    def select(self, chosen: SearchFilter, knowledge_bases: tuple[str, ...]) -> frozenset[str] | None:
-        """The ids of the documents that pass; None where the filter is empty, and so restricts nothing."""
-        if chosen.is_empty:
-            return None
-        conditions = [_any_of("knowledge_base = ?", knowledge_bases), *conditions_of(chosen)]
-        values = [value for condition in conditions for value in condition.values]
-        query = "SELECT document_id FROM documents WHERE " + " AND ".join(item.text for item in conditions)
-        with self._tables.reading() as connection:
-            return frozenset(row[0] for row in connection.execute(query, values).fetchall())
+    @property
+    def holds_nothing(self) -> bool:
+        return any(part is not None and not part for part in (self.document_ids, self.readable_labels))
 
 
-def conditions_of(chosen: SearchFilter) -> list[Condition]:
-    """One for each field that restricts."""
-    conditions: list[Condition] = []
-    if chosen.paths:
-        conditions.append(_join_any([_path(path) for path in chosen.paths]))
-    if chosen.types:
-        conditions.append(_join_any([_type(name.lower().lstrip(".")) for name in chosen.types]))
-    if chosen.tags:
-        tag = f"document_id IN (SELECT document_id FROM document_labels WHERE kind = '{Kind.TAG}' AND value = ?)"
-        conditions.append(_any_of(tag, tuple(tag.lower() for tag in chosen.tags)))
-    if chosen.modified_from is not None:
-        conditions.append(Condition("modified_nanoseconds >= ?", (chosen.modified_from * NANOSECONDS,)))
-    if chosen.modified_before is not None:
-        conditions.append(Condition("modified_nanoseconds < ?", (chosen.modified_before * NANOSECONDS,)))
-    return conditions
-
-
-def _path(path: str) -> Condition:
-    if any(character in path for character in "*?["):
-        return Condition("path GLOB ?", (path,))
-    plain = path.strip("/")
-    folder = f"{plain}/"
-    return Condition("(path = ? OR substr(path, 1, ?) = ?)", (plain, len(folder), folder))
-
-
-def _type(name: str) -> Condition:
-    suffix = f".{name}"
-    return Condition("(media_type = ? OR substr(lower(path), ?) = ?)", (name, -len(suffix), suffix))
-
-
-def _any_of(text: str, values: tuple[str, ...]) -> Condition:
-    """No value at all: nothing passes."""
-    return _join_any([Condition(text, (value,)) for value in values]) if values else Condition("0", ())
-
-
-def _join_any(conditions: list[Condition]) -> Condition:
-    values: tuple[Any, ...] = tuple(value for condition in conditions for value in condition.values)
-    return Condition("(" + " OR ".join(condition.text for condition in conditions) + ")", values)
+UNRESTRICTED = SearchScope()

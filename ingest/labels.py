@@ -61,8 +61,8 @@ class Labels:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def superseding(self, document_ids: Sequence[str]) -> dict[str, str]:
-        """By the id of a document: the id of one that says that it supersedes it."""
+    def superseding(self, document_ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Each of these with each document that says it supersedes it, as ids (old, new), by the new one's path."""
         marks = ", ".join("?" * len(document_ids))
         with self._tables.reading() as connection:
             rows = connection.execute(
@@ -73,4 +73,4 @@ class Labels:
                 f" WHERE old.document_id IN ({marks}) ORDER BY new.path",
                 list(document_ids),
             ).fetchall()
-        return {row[0]: row[1] for row in rows if row[0] != row[1]}
+        return [(row[0], row[1]) for row in rows if row[0] != row[1]]

@@ -11,6 +11,7 @@ from typing import Protocol
 from config.brands import SamplingDefaults
 from config.prompt import PROMPT_VERSION, Conversation, Source, Turn, TurnFormat
 from config.settings import EngineSettings
+from ingest.access.reader import ANYONE, Reader
 from ingest.filters import EVERYTHING, SearchFilter
 from server.candidates import RetrievedSource
 from server.citations import Citable, Citation, CitationMapper, CitedText
@@ -23,6 +24,7 @@ from server.engine.messages import (
     FinishReason,
     GenerateRequest,
     Sampling,
+    Scope,
     TextEvent,
     TokenChoice,
 )
@@ -31,6 +33,7 @@ from server.fitting import FittedPrompt, TokenLimits, fit
 from server.merge import merge
 from server.records import RequestRecord
 from server.retrieval import Retrieval
+from server.scopes import scopes_of
 from server.voices import Voice
 
 
@@ -54,14 +57,15 @@ class AnswerRequest:
     """A question to a voice.
 
     turns: ends with a user turn. instructions: the client's system messages. use_documents: False for side tasks such
-    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`.
-    search_filter: which documents an answer may come from.
+    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`. reader: who
+    asks, and so which documents there are. search_filter: which of those an answer may come from.
     """
 
     request_id: str
     key_id: str
     voice: Voice
     turns: tuple[Turn, ...]
+    reader: Reader = ANYONE
     instructions: str = ""
     max_tokens: int | None = None
     sampling: SamplingChoice = SamplingChoice()
@@ -113,9 +117,13 @@ AnswerEvent = AnswerStarted | AnswerText | ChoiceFinished | AnswerFinished
 
 class Retrieves(Protocol):
     def retrieve(
-        self, query: str, knowledge_bases: tuple[str, ...], search_filter: SearchFilter = EVERYTHING
+        self,
+        query: str,
+        knowledge_bases: tuple[str, ...],
+        reader: Reader = ANYONE,
+        search_filter: SearchFilter = EVERYTHING,
     ) -> Retrieval:
-        """Synchronous and thread-safe; no sources where nothing is relevant."""
+        """Synchronous and thread-safe; no sources where nothing that the reader may see is relevant."""
 
 
 class Tokenizer(Protocol):
@@ -182,10 +190,12 @@ class Answerer:
 
     async def _retrieve(self, request: AnswerRequest, record: RequestRecord) -> Retrieval:
         retriever = self._retriever()
-        query = await self._condenser.query(request.turns, request.request_id)
+        query = await self._condenser.query(request.turns, request.request_id, request.key_id)
         record.query, record.query_method, record.query_seconds = query.text, query.method, query.seconds
         bases = request.voice.brand.knowledge_bases
-        retrieval = await asyncio.to_thread(retriever.retrieve, query.text, bases, request.search_filter)
+        retrieval = await asyncio.to_thread(
+            retriever.retrieve, query.text, bases, request.reader, request.search_filter
+        )
         _note_retrieval(record, retrieval)
         return retrieval
 
@@ -209,7 +219,10 @@ class Answerer:
     ) -> AsyncGenerator[AnswerEvent, None]:
         citables = {} if request.json_schema is not None else citables_of(sources)
         mappers = [CitationMapper(citables) for _ in range(request.num_choices)]
-        streams = [self._engine.generate(self._engine_request(request, fitted, k)) for k in range(request.num_choices)]
+        scopes = scopes_of(fitted.prompt, fitted.conversation, sources, request.key_id)
+        streams = [
+            self._engine.generate(self._engine_request(request, fitted, scopes, k)) for k in range(request.num_choices)
+        ]
         finished: list[FinishedEvent] = []
         yield AnswerStarted(sources)
         async with aclosing(merge(streams)) as events:
@@ -220,13 +233,16 @@ class Answerer:
                     finished.append(item.event)
         yield _usage(finished)
 
-    def _engine_request(self, request: AnswerRequest, fitted: FittedPrompt, choice: int) -> GenerateRequest:
+    def _engine_request(
+        self, request: AnswerRequest, fitted: FittedPrompt, scopes: tuple[Scope, ...], choice: int
+    ) -> GenerateRequest:
         return GenerateRequest(
             request_id=f"{request.request_id}-{choice}",
             tokens=fitted.prompt.tokens,
             max_tokens=request.max_tokens or self._default_max_tokens(request),
             voice_boundary=fitted.prompt.voice_boundary,
             adapter=request.voice.adapter_ref if request.use_documents else None,
+            scopes=scopes,
             sampling=self._leaning(
                 request, sampling_with_defaults(request.sampling, request.voice.brand.sampling, choice)
             ),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ingest.access.reader import Requirement
 from ingest.documents import Chunk, Document
 
 
@@ -29,7 +30,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class RetrievedSource:
-    """What the model sees under one number: a chunk, or adjoining ones of one document in reading order."""
+    """What the model sees under one number: a chunk, or adjoining ones of one document in reading order.
+
+    requirement: what the document asks of its readers, by which cached prompts are kept apart.
+    """
 
     number: int
     document: Document
@@ -39,3 +43,4 @@ class RetrievedSource:
     text: str
     num_tokens: int
     superseded_by: str = ""
+    requirement: Requirement = ()

@@ -18,6 +18,7 @@ from config.prompt import Conversation, Encode, Turn, TurnFormat, render
 from config.settings import RetrievalSettings
 from ingest.lexical import COMMON_WORDS
 from server.engine.messages import Engine, FailedEvent, FinishedEvent, FinishReason, GenerateRequest, TextEvent
+from server.scopes import question_scopes
 
 MAX_EARLIER_TURNS = 4
 MAX_TURN_CHARACTERS = 400
@@ -86,26 +87,31 @@ class Condenser:
         self._turn_format = turn_format
         self._settings = settings
 
-    async def query(self, turns: Sequence[Turn], request_id: str) -> SearchQuery:
-        """Never raises: joining is always possible. A cancelled request ends the generation within a step."""
+    async def query(self, turns: Sequence[Turn], request_id: str, key_id: str) -> SearchQuery:
+        """Never raises: joining is always possible. A cancelled request ends the generation within a step.
+
+        key_id: whose conversation it is, so that what the engine caches of it is nobody else's.
+        """
         if self._settings.condense == "off":
             return join(turns)
         if stands_alone(turns):
             return SearchQuery(turns[-1].content, "question")
-        return await self.rewrite(turns, request_id)
+        return await self.rewrite(turns, request_id, key_id)
 
-    async def rewrite(self, turns: Sequence[Turn], request_id: str) -> SearchQuery:
+    async def rewrite(self, turns: Sequence[Turn], request_id: str, key_id: str) -> SearchQuery:
         """Let the base write it, whatever the rules say."""
         started = time.monotonic()
-        tokens = await asyncio.to_thread(self._prompt, turns)
-        found = await self._generate(tokens, request_id) if len(tokens) <= MAX_PROMPT_TOKENS else _Written("too long")
+        prompt = await asyncio.to_thread(render, conversation_of(turns), self._turn_format, self._encode)
+        found = _Written("too long")
+        if len(prompt.tokens) <= MAX_PROMPT_TOKENS:
+            scopes = question_scopes(prompt, key_id)
+            name = f"{request_id}-query"
+            found = await self._generate(
+                GenerateRequest(name, prompt.tokens, MAX_ANSWER_TOKENS, scopes=scopes, stop=("\n",))
+            )
         return _checked(found, turns, time.monotonic() - started)
 
-    def _prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
-        return render(conversation_of(turns), self._turn_format, self._encode).tokens
-
-    async def _generate(self, tokens: tuple[int, ...], request_id: str) -> "_Written":
-        request = GenerateRequest(f"{request_id}-query", tokens, MAX_ANSWER_TOKENS, stop=("\n",))
+    async def _generate(self, request: GenerateRequest) -> "_Written":
         text, outcome = "", "failed"
         try:
             async with (

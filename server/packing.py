@@ -71,15 +71,13 @@ class Packer:
                 return f"duplicate of source {number}"
         if refusal := self._refusal(item.chunk):
             return refusal
-        number = self._neighbour(item.chunk)
-        if number is None:
+        beside = self._neighbour(item.chunk)
+        if beside is None:
             self.groups.append([item])
-            number, verdict = len(self.groups), f"source {len(self.groups)}"
         else:
-            self.groups[number - 1].append(item)
-            verdict = f"merged into source {number}"
-        self._features.append((number, features))
-        return verdict
+            self.groups[beside - 1].append(item)
+        self._features.append((beside or len(self.groups), features))
+        return f"merged into source {beside}" if beside else f"source {len(self.groups)}"
 
     def _refusal(self, chunk: Chunk) -> str:
         """Why there is no room for it; empty where there is."""

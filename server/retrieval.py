@@ -1,4 +1,4 @@
-"""Facts for one question: filter, two searches, rank fusion, reranking, newest versions first, packing.
+"""Facts for one question: what may be searched, two searches, rank fusion, reranking, newest versions first, packing.
 
 Deciding is pure (`fuse`, `prefer_newest`, `pack_sources`); the `Retriever` only fetches. Every candidate leaves with a
 verdict, so that a person can see what was taken, what was cut, and why.
@@ -6,15 +6,16 @@ verdict, so that a person can see what was taken, what was cut, and why.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.settings import RetrievalSettings
+from ingest.access.reader import ANYONE, Reader
 from ingest.documents import Chunk, Document, Hit
-from ingest.filters import EVERYTHING, SearchFilter
+from ingest.filters import EVERYTHING, SearchFilter, SearchScope
 from ingest.store import FactStore
 from server.candidates import Candidate, RetrievedSource
 from server.newest import prefer_newest
-from server.packing import expand_sources, pack_sources
+from server.packing import Packed, expand_sources, pack_sources
 from server.reranking import Reranked, Reranker
 
 
@@ -54,24 +55,40 @@ class Retriever:
         self._reranker = reranker
 
     def retrieve(
-        self, query: str, knowledge_bases: tuple[str, ...], search_filter: SearchFilter = EVERYTHING
+        self,
+        query: str,
+        knowledge_bases: tuple[str, ...],
+        reader: Reader = ANYONE,
+        search_filter: SearchFilter = EVERYTHING,
     ) -> Retrieval:
-        """The best sources in these knowledge bases; documents that are just being removed are passed over."""
+        """The best sources in these knowledge bases that the reader may see and that pass the filter; documents that
+        are just being removed are passed over. Without a reader: what is open to everybody.
+        """
         started = time.monotonic()
         limit = self._settings.candidates
-        allowed = self._store.select_documents(search_filter, knowledge_bases)
-        dense = self._store.search_dense(query, knowledge_bases, limit, allowed) if query.strip() else []
-        lexical = self._store.search_lexical(query, knowledge_bases, limit, allowed)
+        readable = self._store.readable(knowledge_bases, reader, search_filter)
+        bases, scope = readable.knowledge_bases, readable.scope
+        dense = self._store.search_dense(query, bases, limit, scope) if query.strip() else []
+        lexical = self._store.search_lexical(query, bases, limit, scope)
         found = self._candidates(fuse(dense, lexical, self._settings))
         best = max((hit.score for hit in dense), default=0.0)
         reranked = self._reranker.rerank(query, found) if self._reranker else Reranked(found, "")
-        candidates = self._newest_first(reranked.candidates, query, allowed)
-        packed = pack_sources(candidates, best, self._settings)
-        if self._settings.expand_neighbours:
-            taken = [chunk for source in packed.sources for chunk in source.chunks]
-            packed = expand_sources(packed, self._store.chunks_beside(taken), self._settings)
+        candidates = self._newest_first(reranked.candidates, query, reader, scope)
+        packed = self._expanded(pack_sources(candidates, best, self._settings), reader)
+        sources = self._with_requirements(packed.sources)
         seconds = time.monotonic() - started
-        return Retrieval(query, packed.sources, packed.candidates, best, seconds, reranked.outcome)
+        return Retrieval(query, sources, packed.candidates, best, seconds, reranked.outcome)
+
+    def _expanded(self, packed: Packed, reader: Reader) -> Packed:
+        if not self._settings.expand_neighbours:
+            return packed
+        taken = [chunk for source in packed.sources for chunk in source.chunks]
+        return expand_sources(packed, self._store.chunks_beside(taken, reader), self._settings)
+
+    def _with_requirements(self, sources: Sequence[RetrievedSource]) -> tuple[RetrievedSource, ...]:
+        """A document that has gone meanwhile counts as one that nobody may read."""
+        asked = self._store.requirements([source.document.document_id for source in sources])
+        return tuple(replace(item, requirement=asked.get(item.document.document_id, ((),))) for item in sources)
 
     def _candidates(self, fused: Sequence[Fused]) -> list[Candidate]:
         chunks = self._store.chunks([item.chunk_id for item in fused])
@@ -79,10 +96,11 @@ class Retriever:
         return join_candidates(fused, chunks, documents)
 
     def _newest_first(
-        self, candidates: Sequence[Candidate], query: str, allowed: frozenset[str] | None
+        self, candidates: Sequence[Candidate], query: str, reader: Reader, scope: SearchScope
     ) -> list[Candidate]:
         document_ids = sorted({item.document.document_id for item in candidates})
-        return prefer_newest(candidates, self._store.newer_versions(document_ids, allowed), query)
+        newer = self._store.newer_versions(document_ids, reader, scope.document_ids)
+        return prefer_newest(candidates, newer, query)
 
 
 def fuse(dense: Sequence[Hit], lexical: Sequence[Hit], settings: RetrievalSettings) -> list[Fused]:

@@ -8,7 +8,7 @@ from ingest.parse import delimited, html, mail, markdown, pdf, sheets, slides, t
 from ingest.parse.reasons import ParseError, Reason
 from ingest.parse.sniff import Format, detect
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Raised whenever equal bytes may give other blocks; documents are then read again."""
 
 PARSERS: dict[Format, Callable[[bytes, str], ParsedDocument]] = {

@@ -4,17 +4,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ingest.access.statements import Statement, read_access
 from ingest.documents import ParsedDocument
 from ingest.parse.decode import decode
-from ingest.parse.front_matter import read_list
+from ingest.parse.front_matter import read_list, read_text, split_head
 from ingest.parse.html import add_html
 from ingest.parse.outline import Outline, one_line
 
 if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
 
-FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-TITLE_LINE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
 TITLE_TAG = re.compile(r"<%=\s*current_page\.data\.title\s*%>|\{\{\s*(?:page\.)?title\s*\}\}")
 TEMPLATE_TAG = re.compile(r"<%.*?%>|\{%.*?%\}", re.DOTALL)
 FENCED = re.compile(r"^( {0,3})(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\2[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
@@ -22,38 +21,39 @@ FENCED = re.compile(r"^( {0,3})(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\2[`~]*[ \t]*$|\Z
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
+    """What the head says, and the body below it. No other key is read."""
+
     title: str
     body: str
     tags: tuple[str, ...] = ()
     supersedes: tuple[str, ...] = ()
+    access: Statement | None = None
 
 
 def parse(data: bytes, name: str) -> ParsedDocument:
     from markdown_it import MarkdownIt
     from markdown_it.tree import SyntaxTreeNode
 
-    front = split_front_matter(decode(data).replace("\r\n", "\n").replace("\x00", ""))
+    front = read_front_matter(decode(data).replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
     body = strip_template_tags(front.body, front.title)
     tree = SyntaxTreeNode(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(body))
     outline = Outline()
     for node in tree.children:
         _add(outline, node)
     document = outline.finish("text/markdown", name, title=front.title)
-    return replace(document, tags=front.tags, supersedes=front.supersedes)
+    return replace(document, tags=front.tags, supersedes=front.supersedes, access=front.access)
 
 
-def split_front_matter(text: str) -> FrontMatter:
-    """The `title`, `tags` and `supersedes` of a YAML head, and what follows the head. No other key is read."""
-    match = FRONT_MATTER.match(text)
-    if not match:
+def read_front_matter(text: str) -> FrontMatter:
+    """A head that is not closed is text, but what it says about readers is not passed over."""
+    head = split_head(text)
+    if head is None:
         return FrontMatter("", text)
-    title = TITLE_LINE.search(match[1])
-    return FrontMatter(
-        title=title[1].strip("\"'") if title else "",
-        body=text[match.end() :],
-        tags=read_list(match[1], "tags"),
-        supersedes=read_list(match[1], "supersedes"),
-    )
+    access = read_access(head)
+    if not head.is_closed:
+        return FrontMatter("", text, access=access)
+    tags, supersedes = read_list(head, "tags"), read_list(head, "supersedes")
+    return FrontMatter(read_text(head, "title"), head.body, tags, supersedes, access)
 
 
 def strip_template_tags(text: str, title: str) -> str:

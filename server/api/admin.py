@@ -41,16 +41,22 @@ async def search(services: ServicesOf, asked: Annotated[SearchParameters, Query(
     facts = services.ready_facts()
     named = asked.knowledge_base
     bases = (named,) if named else tuple(await asyncio.to_thread(facts.store.knowledge_bases))
-    return asdict(await asyncio.to_thread(facts.retriever.retrieve, asked.q, bases, asked.search_filter))
+    retrieve = facts.retriever.retrieve
+    return asdict(await asyncio.to_thread(retrieve, asked.q, bases, asked.reader, asked.search_filter))
 
 
 @router.get("/documents")
 async def list_documents(services: ServicesOf, knowledge_base: Name = "") -> dict[str, Any]:
-    """All documents, and the files that the last run could not index, with reasons."""
+    """All documents, and the files that the last run could not index, with reasons.
+
+    access: a document's readers need one of the groups of each list.
+    """
     store = services.ready_facts().store
     documents = await asyncio.to_thread(store.documents, knowledge_base or None)
     failures = await asyncio.to_thread(store.failures, knowledge_base or None)
-    return {"documents": [asdict(item) for item in documents], "failures": [asdict(item) for item in failures]}
+    asked = await asyncio.to_thread(store.requirements, [item.document_id for item in documents])
+    rows = [{**asdict(item), "access": asked.get(item.document_id, ())} for item in documents]
+    return {"documents": rows, "failures": [asdict(item) for item in failures]}
 
 
 @router.get("/brands")

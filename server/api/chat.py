@@ -67,6 +67,7 @@ def answer_request_of(body: ChatBody, voice: Voice, key: ApiKey, request_id: str
         key_id=key.id,
         voice=voice,
         turns=from_first_question(body.turns),
+        reader=key.reader,
         instructions=body.instructions,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         sampling=body.sampling,

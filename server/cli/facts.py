@@ -12,6 +12,7 @@ from rich.table import Table
 
 from config.errors import BadRequestError, HousevoiceError
 from config.settings import Settings
+from ingest.access.reader import ADMIN, Reader
 from ingest.documents import Failure, IngestReport
 from server.api.schemas.retrieval import FilterBody
 from server.cli.connection import Server, find_server, own_store
@@ -140,27 +141,36 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show all candidates, ranks, and what was cut and why.")
     ] = False,
+    as_group: Annotated[
+        list[str] | None, typer.Option(help="What somebody in this group finds (repeatable); '' for no group.")
+    ] = None,
 ) -> None:
-    """Show what a question retrieves, without generating anything."""
+    """Show what a question retrieves, without generating anything. Hides nothing, unless --as-group says for whom."""
     settings: Settings = context.obj
     given = {"path": path, "type": kind, "tag": tag, "after": after, "before": before}
     with errors_for_people():
-        found = _search(settings, query, knowledge_base, {name: value for name, value in given.items() if value})
+        filters = {name: value for name, value in given.items() if value}
+        found = _search(settings, query, knowledge_base, filters, as_group or [])
     _print_sources(found)
     if explain:
         _print_candidates(found)
 
 
-def _search(settings: Settings, query: str, knowledge_base: str, filters: dict[str, Any]) -> dict[str, Any]:
+def _search(
+    settings: Settings, query: str, knowledge_base: str, filters: dict[str, Any], as_group: list[str]
+) -> dict[str, Any]:
     chosen = _checked(filters).search_filter
     server = find_server(settings)
     if server is not None:
-        return dict(server.get("/api/search", q=query, knowledge_base=knowledge_base, **filters))
+        groups = {"as_group": as_group} if as_group else {}
+        return dict(server.get("/api/search", q=query, knowledge_base=knowledge_base, **filters, **groups))
+    reader = Reader(frozenset(filter(None, as_group))) if as_group else ADMIN
     reranker = open_reranker(settings)
     with own_store(settings, "search") as store:
         if reranker is not None:
             reranker.wait_until_loaded()
-        return asdict(Retriever(store, settings.retrieval, reranker).retrieve(query, (knowledge_base,), chosen))
+        retriever = Retriever(store, settings.retrieval, reranker)
+        return asdict(retriever.retrieve(query, (knowledge_base,), reader, chosen))
 
 
 def _checked(filters: dict[str, Any]) -> FilterBody:

@@ -1,12 +1,12 @@
 """Filters over a real store: they act inside both searches, and versions are told from the catalog."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ingest.filters import EVERYTHING, SearchFilter
+from ingest.access.reader import ADMIN, ANYONE
+from ingest.filters import EVERYTHING, UNRESTRICTED, SearchFilter, SearchScope
 from ingest.store import FactStore
 from tests.ingest.conftest import OpenStore
 
@@ -24,7 +24,7 @@ FILES = {
 
 
 @pytest.fixture
-def store(open_store: OpenStore, tmp_path: Path) -> Iterator[FactStore]:
+def store(open_store: OpenStore, tmp_path: Path) -> FactStore:
     folder = tmp_path / "filtered"
     for name, (text, modified) in FILES.items():
         path = folder / name
@@ -37,8 +37,12 @@ def store(open_store: OpenStore, tmp_path: Path) -> Iterator[FactStore]:
     return store
 
 
+def scope(store: FactStore, chosen: SearchFilter) -> SearchScope:
+    return store.readable(("kb",), ADMIN, chosen).scope
+
+
 def paths(store: FactStore, chosen: SearchFilter) -> set[str]:
-    allowed = store.select_documents(chosen, ("kb",))
+    allowed = scope(store, chosen).document_ids
     assert allowed is not None
     return {document.path for document in store.documents_by_id(sorted(allowed)).values()}
 
@@ -59,7 +63,7 @@ def test_each_field_restricts(store: FactStore) -> None:
 
 
 def test_an_empty_filter_restricts_nothing(store: FactStore) -> None:
-    assert store.select_documents(EVERYTHING, ("kb",)) is None
+    assert scope(store, EVERYTHING) == UNRESTRICTED
 
 
 def test_a_value_is_no_query(store: FactStore) -> None:
@@ -67,7 +71,7 @@ def test_a_value_is_no_query(store: FactStore) -> None:
 
 
 def test_both_searches_take_the_best_of_what_is_allowed(store: FactStore) -> None:
-    allowed = store.select_documents(SearchFilter(paths=("salesmen.md",)), ("kb",))
+    allowed = scope(store, SearchFilter(paths=("salesmen.md",)))
     dense = store.search_dense(QUESTION, ("kb",), 1, allowed)
     lexical = store.search_lexical(QUESTION, ("kb",), 1, allowed)
     found = store.chunks([hit.chunk_id for hit in (*dense, *lexical)]).values()
@@ -75,9 +79,10 @@ def test_both_searches_take_the_best_of_what_is_allowed(store: FactStore) -> Non
     assert {store.document(chunk.document_id).path for chunk in found} == {"salesmen.md"}
 
 
-def test_nothing_allowed_finds_nothing(store: FactStore) -> None:
-    assert store.search_dense(QUESTION, ("kb",), 5, frozenset()) == []
-    assert store.search_lexical(QUESTION, ("kb",), 5, frozenset()) == []
+@pytest.mark.parametrize("nothing", [SearchScope(frozenset()), SearchScope(None, frozenset())])
+def test_nothing_allowed_finds_nothing(store: FactStore, nothing: SearchScope) -> None:
+    assert store.search_dense(QUESTION, ("kb",), 5, nothing) == []
+    assert store.search_lexical(QUESTION, ("kb",), 5, nothing) == []
 
 
 def test_tags_follow_an_edit_and_go_with_their_document(store: FactStore, tmp_path: Path) -> None:
@@ -91,7 +96,7 @@ def test_tags_follow_an_edit_and_go_with_their_document(store: FactStore, tmp_pa
 
 def test_versions_by_name_and_by_word_of_the_newer_document(store: FactStore) -> None:
     ids = {document.path: document.document_id for document in store.documents("kb")}
-    found = store.newer_versions(list(ids.values()))
+    found = store.newer_versions(list(ids.values()), ADMIN)
     assert {store.document(old).path: new.path for old, new in found.items()} == {
         "sales/rates-2024.md": "sales/rates-2026.md",
         "salesmen.md": "notes/pods.md",
@@ -102,7 +107,7 @@ def test_versions_by_name_and_by_word_of_the_newer_document(store: FactStore) ->
 def test_a_newer_version_that_may_not_be_seen_is_not_named(store: FactStore) -> None:
     ids = {document.path: document.document_id for document in store.documents("kb")}
     visible = frozenset({ids["sales/rates-2024.md"], ids["salesmen.md"]})
-    assert store.newer_versions(sorted(visible), visible) == {}
+    assert store.newer_versions(sorted(visible), ADMIN, visible) == {}
 
 
 def test_chunks_beside_one(open_store: OpenStore, tmp_path: Path) -> None:
@@ -114,5 +119,5 @@ def test_chunks_beside_one(open_store: OpenStore, tmp_path: Path) -> None:
     store.ingest(path, "kb")
     chunks = store.chunks_of(store.documents("kb")[0].document_id)
     assert len(chunks) > 2
-    assert store.chunks_beside(chunks[1:2]) == [chunks[2], chunks[0]]
-    assert store.chunks_beside(chunks) == []
+    assert store.chunks_beside(chunks[1:2], ANYONE) == [chunks[2], chunks[0]]
+    assert store.chunks_beside(chunks, ANYONE) == []

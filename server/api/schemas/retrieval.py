@@ -12,10 +12,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from ingest.access.reader import ADMIN, Reader
 from ingest.filters import SearchFilter
 from server.api.schemas.common import Body
 
 MAX_VALUES = 20
+MAX_GROUPS = 100
 LAST_UNIX_SECONDS = 9_000_000_000
 """In the year 2255; as nanoseconds it still fits a database's integer."""
 
@@ -67,7 +69,15 @@ class RetrievalBody(Body):
 
 
 class SearchParameters(FilterBody):
-    """The query string of GET /api/search: q, knowledge_base, and filters, each of which may be repeated."""
+    """The query string of GET /api/search: q, knowledge_base, and filters, each of which may be repeated.
+
+    as_group: for somebody in just these groups (an empty name for somebody in none), else for an admin.
+    """
 
     q: Annotated[str, Field(min_length=1, max_length=10_000)]
     knowledge_base: Annotated[str, Field(max_length=200)] = ""
+    as_group: Annotated[tuple[str, ...], Field(max_length=MAX_GROUPS)] | None = None
+
+    @property
+    def reader(self) -> Reader:
+        return ADMIN if self.as_group is None else Reader(frozenset(filter(None, self.as_group)))
