@@ -191,6 +191,9 @@ class LexicalIndex(Protocol):
     def search(
         self, query: str, knowledge_bases: tuple[str, ...], limit: int, search_filter: SearchFilter
     ) -> list[Hit]:
-        """Best first, at most `limit`, filtered inside. Any characters are allowed in `query`, it is no query language."""
+        """Best first, at most `limit`, filtered inside the query.
+
+        Any characters are allowed in `query`, it is no query language.
+        """
 
     def count(self) -> int: ...
