@@ -191,6 +191,9 @@ class LexicalIndex(Protocol):
     def delete(self, chunk_ids: list[str]) -> None: ...
 
     def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope) -> list[Hit]:
-        """Best first, at most `limit`, filtered inside. Any characters may stand in `query`: it is no language."""
+        """Best first, at most `limit`, filtered inside the query.
+
+        Any characters are allowed in `query`, it is no query language.
+        """
 
     def count(self) -> int: ...

@@ -70,7 +70,7 @@ def clear(
     What an access file or a document still says comes back with the next ingest.
     """
     settings: Settings = context.obj
-    path = str(folder.expanduser().absolute()) if folder else ""
+    path = str(folder.expanduser().resolve()) if folder else ""
     with errors_for_people():
         cleared = _clear(settings, Choice(knowledge_base, path, document, stale))
     for row in cleared:

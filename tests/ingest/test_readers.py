@@ -199,8 +199,9 @@ def test_labels_that_a_killed_process_did_not_write_are_written_at_the_next_star
 
 def vector_labels(store: FactStore, document_id: str) -> set[str]:
     chunk_ids = [chunk.chunk_id for chunk in store.chunks_of(document_id)]
-    found = store._vectors._collection.get(ids=chunk_ids)["metadatas"]
-    return {str(row["access"]) for row in found or ()}
+    rows = store._vectors._collection.get(ids=chunk_ids)["metadatas"]
+    assert rows is not None
+    return {str(row["access"]) for row in rows}
 
 
 def test_a_dry_run_changes_no_rule(open_store: OpenStore, tree: Path) -> None:

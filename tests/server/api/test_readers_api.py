@@ -37,15 +37,14 @@ class Company:
     def secret(self) -> str:
         return next(item.document_id for item in self.store.documents() if item.path == "hr/salary.md")
 
-    async def ask(self, key: NewKey, question: str = SECRET_QUESTION) -> dict[str, object]:
-        """The whole answer, without what is new in every answer."""
+    async def ask(self, key: NewKey, question: str = SECRET_QUESTION) -> str:
+        """The whole answer, without the id that is new in every answer."""
         body = {"model": "halden", "messages": [{"role": "user", "content": question}]}
         async with self.world.client(key) as client:
             response = await client.post("/v1/chat/completions", json=body)
         assert response.status_code == 200
-        answer: dict[str, object] = response.json()
-        del answer["id"]
-        return answer
+        number = response.headers["x-request-id"].removeprefix("req_")
+        return response.text.replace(number, "")
 
     async def open(self, key: NewKey, document_id: str) -> int:
         async with self.world.client(key) as client:
@@ -111,7 +110,7 @@ async def test_the_group_decides_and_its_end_acts_on_the_next_request(company: C
     write_secret(company.folder)
     company.store.ingest(company.folder, "company")
     answer = await company.ask(company.ann)
-    assert company.secret in str(answer)
+    assert company.secret in answer
     assert await company.open(company.ann, company.secret) == 200
     assert await company.open(company.bob, company.secret) == 404
     company.world.services.keys.revoke_group("ann", "hr")
@@ -154,7 +153,7 @@ async def test_an_admin_searches_as_somebody(company: Company) -> None:
         for groups, paths in (([], ["hr/salary.md"]), (["hr", "it"], ["hr/salary.md"]), (["it"], []), ([""], [])):
             response = await client.get("/api/search", params={"q": SECRET_QUESTION, "as_group": groups})
             found = response.json()
-            assert [source["document"]["path"] for source in found["sources"]] == paths, groups
+            assert [source["document"]["path"] for source in found["sources"]][:1] == paths, groups
             assert ("salary" in response.text.replace(SECRET_QUESTION, "")) is bool(paths)
         listed = (await client.get("/api/documents")).json()["documents"]
     assert {item["path"]: item["access"] for item in listed} == {"gate.md": [], "hr/salary.md": [["hr"]]}
