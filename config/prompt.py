@@ -77,30 +77,55 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids, and the index from which the adapter is on: 0 <= voice_boundary <= len(tokens)."""
+    """Token ids, the indexes between which the sources stand, and the one from which the adapter is on:
+    0 <= sources_start <= sources_end <= voice_boundary <= len(tokens).
+    """
 
     tokens: tuple[int, ...]
+    sources_start: int
+    sources_end: int
     voice_boundary: int
 
 
 def render(conversation: Conversation, turn_format: TurnFormat, encode: Encode) -> Prompt:
     """Tokens of the whole prompt up to where the assistant starts to write."""
-    before = encode_segments(shared_segments(conversation, turn_format), encode)
+    system = encode_segments(system_segments(conversation, turn_format), encode)
+    sources = encode_segments(source_segments(conversation), encode)
+    earlier = encode_segments(earlier_segments(conversation, turn_format), encode)
     after = encode_segments(voice_segments(conversation, turn_format), encode)
-    return Prompt(tuple(before + after), len(before))
+    sources_end = len(system) + len(sources)
+    tokens = (*system, *sources, *earlier, *after)
+    return Prompt(tokens, len(system), sources_end, sources_end + len(earlier))
 
 
 def shared_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:
-    """Everything before the voice boundary. Each source is a segment of its own: its tokens never depend on others."""
+    """Everything before the voice boundary."""
+    return [
+        *system_segments(conversation, turn_format),
+        *source_segments(conversation),
+        *earlier_segments(conversation, turn_format),
+    ]
+
+
+def system_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:
     system = conversation.system or (GROUNDED_SYSTEM if conversation.sources else PLAIN_SYSTEM)
-    segments = [
+    return [
         Segment(turn_format.begin + turn_format.system_open, is_template=True),
         Segment(system, is_template=False),
     ]
-    if conversation.sources:
-        segments.append(Segment("\n\nSources:\n", is_template=False))
-        segments += [Segment(format_source(source), is_template=False) for source in conversation.sources]
-    segments.append(Segment(turn_format.system_close, is_template=True))
+
+
+def source_segments(conversation: Conversation) -> list[Segment]:
+    """Each source is a segment of its own: its tokens never depend on others."""
+    if not conversation.sources:
+        return []
+    sources = [Segment(format_source(source), is_template=False) for source in conversation.sources]
+    return [Segment("\n\nSources:\n", is_template=False), *sources]
+
+
+def earlier_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:
+    """The end of the system message, and the turns before the last question."""
+    segments = [Segment(turn_format.system_close, is_template=True)]
     for index, turn in enumerate(conversation.turns[:-1]):
         segments += _turn_segments(turn, turn_format, is_first=index == 0)
     return segments

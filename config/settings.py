@@ -103,6 +103,14 @@ class RetrievalSettings(Section):
     max_chunks: PositiveInt
     max_tokens: PositiveInt
     merge_neighbours: bool
+    max_chunks_per_document: PositiveInt
+    duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
+    expand_neighbours: bool
+    condense: Literal["off", "auto"]
+    condense_seconds: PositiveSeconds
+    reranker: str
+    rerank_candidates: PositiveInt
+    rerank_seconds: PositiveSeconds
 
 
 class Settings(Section):

@@ -54,10 +54,14 @@ class Catalog:
             ).fetchall()
         return [_entry(row) for row in rows]
 
-    def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
+    def entries_by_id(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Unknown ids are left out."""
         rows = self._select("SELECT * FROM documents WHERE document_id IN ({marks})", document_ids)
-        return {row["document_id"]: _entry(row).document for row in rows}
+        return {row["document_id"]: _entry(row) for row in rows}
+
+    def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        """Unknown ids are left out."""
+        return {key: entry.document for key, entry in self.entries_by_id(document_ids).items()}
 
     def chunks(self, chunk_ids: Sequence[str]) -> dict[str, Chunk]:
         """Unknown ids are left out."""
@@ -70,6 +74,13 @@ class Catalog:
             "SELECT * FROM chunks WHERE document_id IN ({marks}) ORDER BY document_id, ordinal", document_ids
         )
         return [_chunk(row) for row in rows]
+
+    def chunks_at(self, places: Sequence[tuple[str, int]]) -> list[Chunk]:
+        """By document id and ordinal, each once, in the order of `places`; what does not exist is left out."""
+        query = "SELECT * FROM chunks WHERE document_id = ? AND ordinal = ?"
+        with self._tables.reading() as connection:
+            rows = [connection.execute(query, place).fetchone() for place in dict.fromkeys(places)]
+        return [_chunk(row) for row in rows if row]
 
     def failures(self, knowledge_base: str | None = None) -> list[FailedFile]:
         with self._tables.reading() as connection:

@@ -6,6 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.access.statements import Statement
+from ingest.filters import SearchScope
+
 Vectors = NDArray[np.float32]
 """Shape (rows, dimensions), each row of unit length."""
 
@@ -27,8 +30,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """tags, date (ISO 8601): what the document says of itself. unread: its parts that could not be read (attachments,
-    scanned pages), by their place in it.
+    """tags, date (ISO 8601), supersedes: what the document says of itself; documents that it replaces are named by path.
+    access: what it says about its readers, None where it says nothing. unread: its parts that could not be read
+    (attachments, scanned pages), by their place in it.
     """
 
     title: str
@@ -36,6 +40,8 @@ class ParsedDocument:
     media_type: str
     tags: tuple[str, ...] = ()
     date: str = ""
+    supersedes: tuple[str, ...] = ()
+    access: Statement | None = None
     unread: "tuple[Failure, ...]" = ()
 
 
@@ -73,11 +79,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class IndexedChunk:
-    """A chunk together with what the indexes need to know of its document."""
+    """A chunk together with what the indexes need to know of its document. `access_label` has no default: a chunk
+    that nobody labelled must not be taken for an open one.
+    """
 
     chunk: Chunk
     knowledge_base: str
     title: str
+    access_label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,10 @@ class VectorIndex(Protocol):
     def delete(self, chunk_ids: list[str]) -> None:
         """Unknown ids are ignored."""
 
-    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def relabel(self, labels: dict[str, str]) -> None:
+        """Set the access label by chunk id, without touching the vector. Unknown ids are ignored."""
+
+    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope) -> list[Hit]:
         """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""
 
     def fetch(self, chunk_ids: list[str]) -> dict[str, Vectors]:
@@ -181,7 +193,10 @@ class LexicalIndex(Protocol):
 
     def delete(self, chunk_ids: list[str]) -> None: ...
 
-    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """Best first, at most `limit`; any characters are allowed in `query`, it is no query language."""
+    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope) -> list[Hit]:
+        """Best first, at most `limit`, filtered inside the query.
+
+        Any characters are allowed in `query`, it is no query language.
+        """
 
     def count(self) -> int: ...

@@ -13,13 +13,17 @@ from pathlib import Path
 from ingest.catalog import Entry
 from ingest.chunk import chunk_document
 from ingest.documents import Block, Chunk, ParsedDocument, Progress
+from ingest.labels import Label, labels_of
 from ingest.parse.reasons import ParseError
 from ingest.pipeline import GROUP_CHUNKS, Outcome, chunks_from
 from ingest.scan import SourceFile
 from ingest.store import FactStore
 from ingest.writer import Prepared
 
-INDEX_TABLES = ("documents", "chunks", "doubtful_vectors", "schema_version")
+INDEX_TABLES = ("documents", "chunks", "document_labels", "doubtful_vectors", "schema_version")
+ACCESS_TABLES = ("access_rules", "access_labels", "document_access", "stale_labels")
+"""Adopted by `AccessKeeper`, as chunks and vectors carry them too."""
+
 INDEX_PREFIXES = ("lexical_", "sqlite_")
 """Tables that each generation makes for itself. All others (failures, and whatever a part keeps beside the documents)
 are copied as they are, so a new table needs no change here."""
@@ -101,11 +105,12 @@ class Follower:
         return followed
 
     def copy_tables(self) -> None:
-        """All that is kept beside the index (see `INDEX_TABLES`), in one transaction."""
+        """All that is kept beside the index (see `INDEX_TABLES`), and who may read what."""
         with self._built.tables.transaction() as connection, self._live.tables.reading() as source:
             connection.execute("PRAGMA defer_foreign_keys = ON")
             for table in _other_tables(source):
                 _copy_table(source, connection, table)
+        self._built.access.adopt(self._live.access)
 
     def _is_same(self, wanted: Entry, have: Entry) -> bool:
         """Title, type and number of chunks come from parser and chunker, the file's time is compared with its state;
@@ -136,18 +141,22 @@ class Follower:
         result = outcome.result
         if isinstance(result, ParseError) or result.content_hash != entry.document.content_hash:
             return self._carried(entry)
-        return Made(self._prepared(entry, result.document), is_carried=False)
+        labels = labels_of(entry.document, result.document)
+        return Made(self._prepared(entry, result.document, labels), is_carried=False)
 
     def _carried(self, entry: Entry) -> "Made":
         chunks = self._live.catalog.chunks_of([entry.document.document_id])
-        return Made(self._prepared(entry, document_from(entry, chunks)), is_carried=True)
+        labels = self._live.labels.of_document(entry.document.document_id)
+        return Made(self._prepared(entry, document_from(entry, chunks), labels), is_carried=True)
 
-    def _prepared(self, entry: Entry, parsed: ParsedDocument) -> Prepared:
+    def _prepared(self, entry: Entry, parsed: ParsedDocument, labels: frozenset[Label]) -> Prepared:
+        """With the access that the live generation gives it now; what the file says of it is the next ingest's."""
         pipeline, document = self._built.pipeline, entry.document
         drafts = chunk_document(parsed, pipeline.sizes)
         chunks = chunks_from(drafts, document.document_id, document.content_hash, pipeline.recipe)
         made = replace(document, title=parsed.title, media_type=parsed.media_type, num_chunks=len(chunks))
-        return Prepared(replace(entry, document=made, recipe=pipeline.recipe), chunks)
+        access = self._live.access.kept(document.document_id, document.path, document.knowledge_base)
+        return Prepared(replace(entry, document=made, recipe=pipeline.recipe), chunks, access, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +185,8 @@ def _has_file(entry: Entry) -> bool:
 def _other_tables(connection: sqlite3.Connection) -> list[str]:
     rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
     names = [str(row[0]) for row in rows]
-    return [name for name in names if name not in INDEX_TABLES and not name.startswith(INDEX_PREFIXES)]
+    own = (*INDEX_TABLES, *ACCESS_TABLES)
+    return [name for name in names if name not in own and not name.startswith(INDEX_PREFIXES)]
 
 
 def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, ModelError
 from config.settings import IngestSettings
+from ingest.access.reader import ADMIN, Reader, Requirement
+from ingest.access.rules import Rule
 from ingest.documents import Chunk, Document, Embedder, Failure, IngestReport, Parity, Progress
 from ingest.embedders import EmbedderShelf, MissingEmbedder
 from ingest.generation import Card, IndexFolder, recipe_of
@@ -176,14 +178,34 @@ class IndexGenerations:
         with self.writing() as live:
             return live.store.remove(knowledge_base, path)
 
-    def documents(self, knowledge_base: str | None = None) -> list[Document]:
+    def documents(self, knowledge_base: str | None = None, reader: Reader = ADMIN) -> list[Document]:
         with self.using() as live:
-            return live.store.documents(knowledge_base)
+            return live.store.documents(knowledge_base, reader)
 
     def document(self, document_id: str) -> Document:
         """Raises NotFoundError."""
         with self.using() as live:
             return live.store.document(document_id)
+
+    def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
+        with self.using() as live:
+            return live.store.readable_document(document_id, knowledge_bases, reader)
+
+    def requirements(self, document_ids: Sequence[str]) -> dict[str, Requirement]:
+        with self.using() as live:
+            return live.store.requirements(document_ids)
+
+    def access_rules(self, knowledge_base: str | None = None) -> list[Rule]:
+        with self.using() as live:
+            return live.store.access_rules(knowledge_base)
+
+    def restrict(self, knowledge_base: str, groups: tuple[str, ...]) -> None:
+        with self.writing() as live:
+            live.store.restrict(knowledge_base, groups)
+
+    def clear_access(self, rules: Sequence[Rule]) -> None:
+        with self.writing() as live:
+            live.store.clear_access(rules)
 
     def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
         with self.using() as live:

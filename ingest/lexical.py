@@ -1,11 +1,15 @@
 """Chunks by words: SQLite FTS5 with the Porter stemmer and BM25."""
 
+import json
 import re
 
 from ingest.documents import Hit, IndexedChunk
+from ingest.filters import UNRESTRICTED, SearchScope
 from ingest.tables import FactTables
 
 TITLE_WEIGHT, HEADING_WEIGHT, BODY_WEIGHT = 1.5, 1.5, 1.0
+IS_AMONG = "chunk_id IN (SELECT chunk_id FROM chunks WHERE document_id IN (SELECT value FROM json_each(?)))"
+IS_READABLE = "access_label IN (SELECT value FROM json_each(?))"
 
 COMMON_WORDS = frozenset(
     re.findall(
@@ -31,8 +35,8 @@ class Fts5Index:
         with self._tables.transaction() as connection:
             for item in chunks:
                 cursor = connection.execute(
-                    "INSERT INTO lexical_rows (chunk_id, knowledge_base) VALUES (?, ?)",
-                    (item.chunk.chunk_id, item.knowledge_base),
+                    "INSERT INTO lexical_rows (chunk_id, knowledge_base, access_label) VALUES (?, ?, ?)",
+                    (item.chunk.chunk_id, item.knowledge_base, item.access_label),
                 )
                 connection.execute(
                     "INSERT INTO lexical_words (rowid, title, heading, body) VALUES (?, ?, ?, ?)",
@@ -48,17 +52,23 @@ class Fts5Index:
                 if row:
                     connection.execute("DELETE FROM lexical_words WHERE rowid = ?", (row["row_number"],))
 
-    def search(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def search(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope = UNRESTRICTED
+    ) -> list[Hit]:
         expression = match_expression(query)
         if not expression or not knowledge_bases:
             return []
         marks = ", ".join("?" * len(knowledge_bases))
+        chosen = [(IS_AMONG, scope.document_ids), (IS_READABLE, scope.readable_labels)]
+        restricting = [(condition, json.dumps(sorted(part))) for condition, part in chosen if part is not None]
+        allowed = "".join(f" AND {condition}" for condition, _ in restricting)
         with self._tables.reading() as connection:
             rows = connection.execute(
                 f"SELECT chunk_id, bm25(lexical_words, {TITLE_WEIGHT}, {HEADING_WEIGHT}, {BODY_WEIGHT}) AS cost"
                 " FROM lexical_words JOIN lexical_rows ON row_number = lexical_words.rowid"
-                f" WHERE lexical_words MATCH ? AND knowledge_base IN ({marks}) ORDER BY cost, row_number LIMIT ?",
-                (expression, *knowledge_bases, limit),
+                f" WHERE lexical_words MATCH ? AND knowledge_base IN ({marks}){allowed}"
+                " ORDER BY cost, row_number LIMIT ?",
+                (expression, *knowledge_bases, *(values for _, values in restricting), limit),
             ).fetchall()
         return [Hit(row["chunk_id"], -row["cost"]) for row in rows]
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from config.settings import IngestSettings
+from ingest.access.keeper import AccessKeeper
 from ingest.catalog import Catalog, Entry, FailedFile
 from ingest.chunk import CHUNKER_VERSION, ChunkDraft, ChunkSizes, chunk_document
 from ingest.documents import Chunk, Document, Failure, IngestReport, Progress
+from ingest.labels import labels_of
 from ingest.parse.dispatch import PARSER_VERSION
 from ingest.parse.limits import limits_of
 from ingest.parse.pool import ParsePool
@@ -81,6 +83,7 @@ class Pipeline:
         writer: IndexWriter,
         sizes: ChunkSizes,
         embedder_identity: str,
+        access: AccessKeeper,
         *,
         keeps_older: bool = False,
     ) -> None:
@@ -89,6 +92,7 @@ class Pipeline:
         self._writer = writer
         self._sizes = sizes
         self._keeps_older = keeps_older
+        self._access = access
         chunker = f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}/{settings.chunk_tokens}"
         self._embedder_part = f", embedder {embedder_identity}"
         self._recipe = chunker + self._embedder_part
@@ -105,7 +109,7 @@ class Pipeline:
 
     def run(self, source: Path, knowledge_base: str, *, dry_run: bool, on_progress: OnProgress) -> IngestReport:
         started = time.monotonic()
-        plan = self._plan(source, knowledge_base, on_progress)
+        plan = self._plan(source, knowledge_base, dry_run, on_progress)
         tally = Tally(failures=[item.failure for item in plan.still_failing])
         if dry_run:
             tally.num_added, tally.num_changed = len(plan.new), len(plan.changed)
@@ -113,6 +117,7 @@ class Pipeline:
         else:
             self._settle_plan(plan, knowledge_base, tally)
             self._index(plan, knowledge_base, tally, on_progress)
+        tally.failures += self._access.problems(knowledge_base)
         return IngestReport(
             run_id=uuid.uuid4().hex[:12],
             num_added=tally.num_added,
@@ -125,12 +130,14 @@ class Pipeline:
             failures=tuple(sorted(tally.failures, key=lambda failure: failure.path)),
         )
 
-    def _plan(self, source: Path, knowledge_base: str, on_progress: OnProgress) -> Plan:
+    def _plan(self, source: Path, knowledge_base: str, dry_run: bool, on_progress: OnProgress) -> Plan:
         entries = [self._accepted(entry) for entry in self._catalog.entries(knowledge_base)]
         failed = self._catalog.failures(knowledge_base)
         roots = sorted({entry.state.root for entry in entries} | {item.state.root for item in failed})
         found = find_source(source, self._settings.exclude, roots)
         on_progress(Progress("compare", 0, len(found.files), ""))
+        if not dry_run:
+            self._access.begin(knowledge_base, found.files)
         plan = compare(found, entries, failed, self._recipe, self._failure_recipe, hash_file)
         on_progress(Progress("compare", len(found.files), len(found.files), ""))
         return plan
@@ -194,7 +201,9 @@ class Pipeline:
             modified_unix_seconds=file.state.modified_nanoseconds // 1_000_000_000,
             indexed_unix_seconds=int(time.time()),
         )
-        return Prepared(Entry(document, file.state, self._recipe), chunks)
+        access = self._access.access_of(document_id, file.state.path, parsed.document.access)
+        labels = labels_of(document, parsed.document)
+        return Prepared(Entry(document, file.state, self._recipe), chunks, access, labels)
 
     def _write(self, group: list[Prepared], changed: set[str], tally: Tally) -> None:
         self._writer.write(group, self._sizes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.errors import BadRequestError
+from ingest.access.statements import ACCESS_FILE
 from ingest.catalog import Entry, FailedFile, FileState
 
 
@@ -59,6 +60,8 @@ def find_source(path: Path, exclude: Sequence[str], known_roots: Sequence[str]) 
         return Source(str(path), tuple(_walk(path, exclude)), is_whole=True)
     if not path.is_file():
         raise BadRequestError(f"There is no file or folder {path}.", "source", hint="Check the path.")
+    if path.name == ACCESS_FILE:
+        raise BadRequestError(f"{path} is no document but says who may read.", "source", hint="Ingest its folder.")
     above = [Path(root) for root in known_roots if path.is_relative_to(root)]
     root = max(above, key=lambda candidate: len(candidate.parts), default=path.parent)
     return Source(str(root), (_source_file(root, path),), is_whole=False)
@@ -74,7 +77,7 @@ def _walk(root: Path, exclude: Sequence[str]) -> Iterator[SourceFile]:
 
 
 def _is_excluded(name: str, exclude: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in exclude)
+    return name == ACCESS_FILE or any(fnmatch.fnmatch(name, pattern) for pattern in exclude)
 
 
 def _found(path: Path, root: Path) -> SourceFile | None:

@@ -2,21 +2,29 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from config.brands import NAME
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
 from config.settings import IngestSettings
+from ingest.access.check import AccessCheck, Readable
+from ingest.access.keeper import AccessKeeper
+from ingest.access.reader import ADMIN, Reader, Requirement
+from ingest.access.rules import Rule
 from ingest.catalog import Catalog
 from ingest.chunk import ChunkSizes
 from ingest.disk import clear_disk_errors
 from ingest.documents import Chunk, Document, Embedder, Failure, Hit, IngestReport, Parity, Progress
+from ingest.filters import EVERYTHING, UNRESTRICTED, SearchFilter, SearchScope
+from ingest.labels import Labels
 from ingest.lexical import Fts5Index
 from ingest.pipeline import Pipeline
+from ingest.selection import DocumentSelector
 from ingest.tables import FactTables
 from ingest.vectors import ChromaIndex
+from ingest.versions import newer_versions
 from ingest.writer import IndexWriter
 
 SELF_SEARCH = 10
@@ -34,6 +42,8 @@ class StoreParts:
     embedder: Embedder
     writer: IndexWriter
     pipeline: Pipeline
+    access: AccessKeeper
+    labels: Labels
 
 
 class FactStore:
@@ -49,10 +59,24 @@ class FactStore:
         self._embedder = embedder
         self._catalog = Catalog(tables)
         self._lexical = Fts5Index(tables)
-        self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder)
-        self._pipeline = pipeline(self._catalog, self._writer)
+        self._labels = Labels(tables)
+        self._selector = DocumentSelector(tables)
+        self._check = AccessCheck(tables)
+        self._access = AccessKeeper(tables, self._catalog, vectors)
+        self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder, self._access, self._labels)
+        self._pipeline = pipeline(self._catalog, self._writer, self._access)
         self._writing = threading.Lock()
-        self.parts = StoreParts(tables, self._catalog, vectors, self._lexical, embedder, self._writer, self._pipeline)
+        self.parts = StoreParts(
+            tables,
+            self._catalog,
+            vectors,
+            self._lexical,
+            embedder,
+            self._writer,
+            self._pipeline,
+            self._access,
+            self._labels,
+        )
         self._writer.heal()
 
     @staticmethod
@@ -71,8 +95,8 @@ class FactStore:
         data.create()
         sizes = ChunkSizes(settings.chunk_tokens, embedder.max_tokens, count_tokens, embedder.count_tokens)
 
-        def make(catalog: Catalog, writer: IndexWriter) -> Pipeline:
-            return Pipeline(settings, catalog, writer, sizes, embedder.identity, keeps_older=keeps_older)
+        def make(catalog: Catalog, writer: IndexWriter, access: AccessKeeper) -> Pipeline:
+            return Pipeline(settings, catalog, writer, sizes, embedder.identity, access, keeps_older=keeps_older)
 
         vectors = ChromaIndex(data.chroma, embedder.identity)
         return FactStore(FactTables(data.database), vectors, embedder, make)
@@ -90,12 +114,7 @@ class FactStore:
         Raises BadRequestError for a source that does not exist or a name that is none. Files that fail are in the
         report. A run that is interrupted is resumed by the next one; what it had indexed stays.
         """
-        if not NAME.fullmatch(knowledge_base):
-            raise BadRequestError(
-                f"{knowledge_base!r} is no name for a knowledge base.",
-                "knowledge_base",
-                hint="Use lower-case letters, digits, '.', '_' and '-'.",
-            )
+        checked_name(knowledge_base)
         with self._writing, clear_disk_errors(self._tables.path.parent):
             self._writer.heal()
             return self._pipeline.run(
@@ -113,9 +132,9 @@ class FactStore:
                     self._catalog.forget_failure(knowledge_base, item.state.path)
             return len(chosen)
 
-    def documents(self, knowledge_base: str | None = None) -> list[Document]:
-        """By knowledge base and path."""
-        return [entry.document for entry in self._catalog.entries(knowledge_base)]
+    def documents(self, knowledge_base: str | None = None, reader: Reader = ADMIN) -> list[Document]:
+        """By knowledge base and path: those that the reader may see."""
+        return self._shown([entry.document for entry in self._catalog.entries(knowledge_base)], reader)
 
     def document(self, document_id: str) -> Document:
         """Raises NotFoundError."""
@@ -136,20 +155,89 @@ class FactStore:
         """Ids that are gone are left out: a search may find what is being removed."""
         return self._catalog.chunks(chunk_ids)
 
+    def chunks_beside(self, chunks: Sequence[Chunk], reader: Reader) -> list[Chunk]:
+        """Those directly after and before each of these in its document, these themselves left out. A document may have
+        changed since it was searched: what the reader may not see by now is left out too.
+        """
+        places = [(chunk.document_id, chunk.ordinal + step) for chunk in chunks for step in (1, -1)]
+        own = {chunk.chunk_id for chunk in chunks}
+        found = [chunk for chunk in self._catalog.chunks_at(places) if chunk.chunk_id not in own]
+        documents = self._catalog.documents(sorted({chunk.document_id for chunk in found}))
+        shown = {document.document_id for document in self._shown(list(documents.values()), reader)}
+        return [chunk for chunk in found if chunk.document_id in shown]
+
     def failures(self, knowledge_base: str | None = None) -> list[Failure]:
-        """Files that the last run over them could not index."""
-        return [item.failure for item in self._catalog.failures(knowledge_base)]
+        """Files that the last run over them could not index, and access rules that no file states any more."""
+        refused = [item.failure for item in self._catalog.failures(knowledge_base)]
+        return [*refused, *self._access.problems(knowledge_base)]
 
     def knowledge_bases(self) -> list[str]:
         return self._catalog.knowledge_bases()
 
-    def search_dense(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        """By meaning; `score` is the cosine similarity."""
-        return self._vectors.search(self._embedder.embed([query]), knowledge_bases, limit)
+    def readable(
+        self, knowledge_bases: tuple[str, ...], reader: Reader, search_filter: SearchFilter = EVERYTHING
+    ) -> Readable:
+        """What of these somebody may read now, and wishes to: ask before each search, and search by the answer."""
+        found = self._check.readable(knowledge_bases, reader)
+        chosen = self._selector.select(search_filter, found.knowledge_bases, found.scope.readable_labels)
+        return replace(found, scope=replace(found.scope, document_ids=chosen))
 
-    def search_lexical(self, query: str, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
+    def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
+        """Raises NotFoundError alike for one that does not exist and one that may not be read."""
+        if not self._check.may_read(document_id, knowledge_bases, reader):
+            raise NotFoundError(f"There is no document {document_id!r}.")
+        return self.document(document_id)
+
+    def requirements(self, document_ids: Sequence[str]) -> dict[str, Requirement]:
+        """What each document asks of its readers; unknown documents are left out."""
+        return self._check.requirements(document_ids)
+
+    def access_rules(self, knowledge_base: str | None = None) -> list[Rule]:
+        return self._access.rules(knowledge_base)
+
+    def restrict(self, knowledge_base: str, groups: tuple[str, ...]) -> None:
+        """Only these groups may read the knowledge base, from the next query on."""
+        self._access.restrict(checked_name(knowledge_base), groups)
+
+    def clear_access(self, rules: Sequence[Rule]) -> None:
+        """Lift rules, from the next query on. What an access file or a document still says comes back with a run."""
+        self._access.clear(rules)
+
+    def search_dense(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope = UNRESTRICTED
+    ) -> list[Hit]:
+        """By meaning; `score` is the cosine similarity."""
+        hits = self._vectors.search(self._embedder.embed([query]), knowledge_bases, limit, scope)
+        return self._check.without_hidden(hits, scope)
+
+    def search_lexical(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope = UNRESTRICTED
+    ) -> list[Hit]:
         """By words; `score` is BM25, larger is better."""
-        return self._lexical.search(query, knowledge_bases, limit)
+        return self._lexical.search(query, knowledge_bases, limit, scope)
+
+    def newer_versions(
+        self, document_ids: Sequence[str], reader: Reader, among: frozenset[str] | None = None
+    ) -> dict[str, Document]:
+        """For each of these that is superseded, the document that takes its place: one that says so, or else the
+        newest version by name. What the reader may not see counts as if it did not exist.
+
+        among: the documents that may be named here; None for every document.
+        """
+        superseding = self._labels.superseding(document_ids)
+        others = {*self._labels.siblings(document_ids), *(new for _, new in superseding)}
+        known = self._catalog.documents(sorted(others if among is None else others & among))
+        visible = {item.document_id: item for item in self._shown(list(known.values()), reader)}
+        found = newer_versions(visible.values())
+        found |= {old: visible[new] for old, new in superseding if new in visible}
+        return {old: new for old, new in found.items() if old in document_ids}
+
+    def _shown(self, documents: list[Document], reader: Reader) -> list[Document]:
+        """By the rules of now; a document that has gone meanwhile counts as one that nobody may read."""
+        if reader.reads_everything:
+            return documents
+        asked = self._check.requirements([document.document_id for document in documents])
+        return [item for item in documents if reader.meets(asked.get(item.document_id, ((),)))]
 
     def check_parity(self, sample: int = 50) -> Parity:
         """Compare the counts of catalog, vectors and words, and let a random sample of chunks find themselves."""
@@ -170,7 +258,18 @@ class FactStore:
             self._tables.close()
 
 
-PipelineMaker = Callable[[Catalog, IndexWriter], Pipeline]
+PipelineMaker = Callable[[Catalog, IndexWriter, AccessKeeper], Pipeline]
+
+
+def checked_name(knowledge_base: str) -> str:
+    """Raises BadRequestError for what is no name of a knowledge base."""
+    if not NAME.fullmatch(knowledge_base):
+        raise BadRequestError(
+            f"{knowledge_base!r} is no name for a knowledge base.",
+            "knowledge_base",
+            hint="Use lower-case letters, digits, '.', '_' and '-'.",
+        )
+    return knowledge_base
 
 
 def is_crowded(hits: Sequence[Hit]) -> bool:

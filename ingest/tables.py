@@ -57,6 +57,38 @@ MIGRATIONS = (
         title, heading, body, tokenize = 'porter unicode61 remove_diacritics 2'
     );
     """,
+    """
+    CREATE TABLE document_labels (
+        document_id TEXT NOT NULL REFERENCES documents ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (document_id, kind, value)
+    ) WITHOUT ROWID;
+    CREATE INDEX labels_by_value ON document_labels (kind, value)
+    """,
+    """
+    CREATE TABLE access_rules (
+        knowledge_base TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        place TEXT NOT NULL,
+        pattern TEXT NOT NULL,
+        group_names TEXT NOT NULL,
+        problem TEXT NOT NULL,
+        is_stated INTEGER NOT NULL,
+        PRIMARY KEY (knowledge_base, kind, place, pattern)
+    );
+    CREATE TABLE access_labels (
+        label TEXT PRIMARY KEY,
+        knowledge_base TEXT NOT NULL,
+        places TEXT NOT NULL,
+        group_names TEXT
+    );
+    CREATE TABLE document_access (document_id TEXT PRIMARY KEY, label TEXT NOT NULL);
+    CREATE TABLE stale_labels (document_id TEXT PRIMARY KEY);
+    ALTER TABLE lexical_rows ADD COLUMN access_label TEXT NOT NULL DEFAULT 'open';
+    INSERT INTO document_access SELECT document_id, 'open' FROM documents;
+    INSERT INTO stale_labels SELECT document_id FROM documents;
+    """,
 )
 
 

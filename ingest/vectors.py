@@ -9,8 +9,15 @@ import numpy as np
 
 from ingest.disk import ROOM_BYTES, require_room
 from ingest.documents import Hit, IndexedChunk, Vectors
+from ingest.filters import UNRESTRICTED, SearchScope
+
+ACCESS = "access"
+"""Metadata key of the access label."""
 
 FETCH_AT_ONCE = 500
+FILTER_AT_ONCE = 10_000
+"""Document ids in one filter: SQLite, in which Chroma looks them up, takes 32,766 values in a query."""
+
 QUERY_ATTEMPTS = 20
 QUERY_PAUSE_SECONDS = 0.01
 GONE_MEANWHILE = "Error finding id"
@@ -45,9 +52,7 @@ class ChromaIndex:
             self._collection.upsert(
                 ids=[item.chunk.chunk_id for item in part],
                 embeddings=vectors[start : start + self._max_batch],
-                metadatas=[
-                    {"knowledge_base": item.knowledge_base, "document_id": item.chunk.document_id} for item in part
-                ],
+                metadatas=[_metadata(item) for item in part],
             )
 
     def delete(self, chunk_ids: list[str]) -> None:
@@ -55,10 +60,25 @@ class ChromaIndex:
         for start in range(0, len(chunk_ids), self._max_batch):
             self._collection.delete(ids=chunk_ids[start : start + self._max_batch])
 
-    def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
-        if not knowledge_bases:
+    def relabel(self, labels: dict[str, str]) -> None:
+        chunk_ids = list(labels)
+        for start in range(0, len(chunk_ids), self._max_batch):
+            part = chunk_ids[start : start + self._max_batch]
+            self._collection.update(ids=part, metadatas=[{ACCESS: labels[chunk_id]} for chunk_id in part])
+
+    def search(
+        self,
+        vector: Vectors,
+        knowledge_bases: tuple[str, ...],
+        limit: int,
+        scope: SearchScope = UNRESTRICTED,
+    ) -> list[Hit]:
+        if not knowledge_bases or scope.holds_nothing:
             return []
-        where: Any = {"knowledge_base": {"$in": list(knowledge_bases)}}
+        found = [self._search(vector, limit, where) for where in where_clauses(knowledge_bases, scope)]
+        return sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[:limit]
+
+    def _search(self, vector: Vectors, limit: int, where: Any) -> list[Hit]:
         found = self._query(vector, limit, where)
         distances = found["distances"] or [[]]
         return [Hit(chunk_id, 1.0 - distance) for chunk_id, distance in zip(found["ids"][0], distances[0], strict=True)]
@@ -95,6 +115,31 @@ class ChromaIndex:
 
     def close(self) -> None:
         self._client.close()
+
+
+def where_clauses(knowledge_bases: tuple[str, ...], scope: SearchScope) -> list[Any]:
+    """Chroma's filters, together the scope. A chunk without an access label passes none that names labels."""
+    shared: list[Any] = [{"knowledge_base": {"$in": list(knowledge_bases)}}]
+    if scope.readable_labels is not None:
+        shared.append({ACCESS: {"$in": sorted(scope.readable_labels)}})
+    if scope.document_ids is None:
+        return [_all_of(shared)]
+    ids = sorted(scope.document_ids)
+    parts = [ids[start : start + FILTER_AT_ONCE] for start in range(0, len(ids), FILTER_AT_ONCE)]
+    return [_all_of([*shared, {"document_id": {"$in": part}}]) for part in parts]
+
+
+def _all_of(conditions: list[Any]) -> Any:
+    """Chroma takes $and for two or more only."""
+    return {"$and": conditions} if len(conditions) > 1 else conditions[0]
+
+
+def _metadata(item: IndexedChunk) -> dict[str, str]:
+    return {
+        "knowledge_base": item.knowledge_base,
+        "document_id": item.chunk.document_id,
+        ACCESS: item.access_label,
+    }
 
 
 def collection_name(embedder_identity: str) -> str:

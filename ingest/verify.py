@@ -185,4 +185,6 @@ def _indexed(parts: StoreParts, ids: Sequence[str]) -> list[IndexedChunk]:
     chunks = parts.catalog.chunks(ids)
     documents = parts.catalog.documents(sorted({chunk.document_id for chunk in chunks.values()}))
     owners = ((chunk, documents[chunk.document_id]) for chunk in chunks.values() if chunk.document_id in documents)
-    return [IndexedChunk(chunk, owner.knowledge_base, owner.title) for chunk, owner in owners]
+    return [
+        IndexedChunk(chunk, owner.knowledge_base, owner.title, parts.access.kept(owner.document_id, owner.path, owner.knowledge_base).label.name) for chunk, owner in owners
+    ]

@@ -12,9 +12,12 @@ Catalog, chunks and words lie in one SQLite file and change in one transaction; 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ingest.access.keeper import AccessKeeper, DocumentAccess
 from ingest.catalog import Catalog, Entry, FailedFile
 from ingest.chunk import ChunkSizes, embedding_text
 from ingest.documents import Chunk, Embedder, IndexedChunk, LexicalIndex, VectorIndex
+from ingest.labels import Label, Labels
+from ingest.reuse import embed_new, known_vectors
 from ingest.tables import FactTables
 
 
@@ -24,29 +27,42 @@ class Prepared:
 
     entry: Entry
     chunks: tuple[Chunk, ...]
+    access: DocumentAccess
+    labels: frozenset[Label] = frozenset()
 
     @property
     def indexed_chunks(self) -> list[IndexedChunk]:
         document = self.entry.document
-        return [IndexedChunk(chunk, document.knowledge_base, document.title) for chunk in self.chunks]
+        label = self.access.label.name
+        return [IndexedChunk(chunk, document.knowledge_base, document.title, label) for chunk in self.chunks]
 
 
 class IndexWriter:
     """The only writer of the catalog and both indexes. One thread at a time."""
 
     def __init__(
-        self, tables: FactTables, catalog: Catalog, vectors: VectorIndex, lexical: LexicalIndex, embedder: Embedder
+        self,
+        tables: FactTables,
+        catalog: Catalog,
+        vectors: VectorIndex,
+        lexical: LexicalIndex,
+        embedder: Embedder,
+        access: AccessKeeper,
+        labels: Labels,
     ) -> None:
         self._tables = tables
         self._catalog = catalog
         self._vectors = vectors
         self._lexical = lexical
         self._embedder = embedder
+        self._access = access
+        self._labels = labels
 
     def heal(self) -> int:
         """Finish what a killed process left behind. Returns how many vectors were in doubt."""
         doubtful = self._catalog.doubtful()
         self._drop(doubtful)
+        self._access.heal()
         return len(doubtful)
 
     def write(self, batch: Sequence[Prepared], sizes: ChunkSizes) -> None:
@@ -56,12 +72,15 @@ class IndexWriter:
         new_ids = [item.chunk.chunk_id for item in chunks]
         self._catalog.doubt(new_ids)
         if chunks:
-            self._vectors.upsert(chunks, self._embedder.embed(texts))
+            known = known_vectors(self._catalog, self._vectors, [prepared.entry for prepared in batch], sizes)
+            self._vectors.upsert(chunks, embed_new(texts, known, self._embedder))
         document_ids = [prepared.entry.document.document_id for prepared in batch]
         with self._tables.transaction():
             old_ids = self._hide(document_ids, keep=frozenset(new_ids))
             for prepared in batch:
                 self._catalog.put(prepared.entry, prepared.chunks)
+                self._access.put(prepared.entry.document.document_id, prepared.access)
+                self._labels.put(prepared.entry.document.document_id, prepared.labels)
             self._lexical.upsert(chunks)
             self._catalog.settle(new_ids)
         self._drop(old_ids)

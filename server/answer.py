@@ -5,13 +5,17 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from config.brands import SamplingDefaults
 from config.prompt import PROMPT_VERSION, Conversation, Source, Turn, TurnFormat
 from config.settings import EngineSettings
+from ingest.access.reader import ANYONE, Reader
+from ingest.filters import EVERYTHING, SearchFilter
+from server.candidates import RetrievedSource
 from server.citations import Citable, Citation, CitationMapper, CitedText
+from server.condense import Condenser, join
 from server.engine.messages import (
     Engine,
     Event,
@@ -20,6 +24,7 @@ from server.engine.messages import (
     FinishReason,
     GenerateRequest,
     Sampling,
+    Scope,
     TextEvent,
     TokenChoice,
 )
@@ -27,7 +32,8 @@ from server.failures import error_of, failure_of
 from server.fitting import FittedPrompt, TokenLimits, fit
 from server.merge import merge
 from server.records import RequestRecord
-from server.retrieval import Retrieval, RetrievedSource
+from server.retrieval import Retrieval
+from server.scopes import scopes_of
 from server.voices import Voice
 
 
@@ -51,13 +57,15 @@ class AnswerRequest:
     """A question to a voice.
 
     turns: ends with a user turn. instructions: the client's system messages. use_documents: False for side tasks such
-    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`.
+    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`. reader: who
+    asks, and so which documents there are. search_filter: which of those an answer may come from.
     """
 
     request_id: str
     key_id: str
     voice: Voice
     turns: tuple[Turn, ...]
+    reader: Reader = ANYONE
     instructions: str = ""
     max_tokens: int | None = None
     sampling: SamplingChoice = SamplingChoice()
@@ -66,6 +74,7 @@ class AnswerRequest:
     num_top_logprobs: int | None = None
     json_schema: str | None = None
     use_documents: bool = True
+    search_filter: SearchFilter = EVERYTHING
     user: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -107,8 +116,14 @@ AnswerEvent = AnswerStarted | AnswerText | ChoiceFinished | AnswerFinished
 
 
 class Retrieves(Protocol):
-    def retrieve(self, query: str, knowledge_bases: tuple[str, ...]) -> Retrieval:
-        """Synchronous and thread-safe; no sources where nothing is relevant."""
+    def retrieve(
+        self,
+        query: str,
+        knowledge_bases: tuple[str, ...],
+        reader: Reader = ANYONE,
+        search_filter: SearchFilter = EVERYTHING,
+    ) -> Retrieval:
+        """Synchronous and thread-safe; no sources where nothing that the reader may see is relevant."""
 
 
 class Tokenizer(Protocol):
@@ -131,6 +146,7 @@ class Answerer:
         turn_format: TurnFormat,
         settings: EngineSettings,
         record: Callable[[RequestRecord], None],
+        condenser: Condenser,
     ) -> None:
         self._engine = engine
         self._retriever = retriever
@@ -138,6 +154,7 @@ class Answerer:
         self._turn_format = turn_format
         self._settings = settings
         self._record = record
+        self._condenser = condenser
 
     async def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
         """Yield events up to `AnswerFinished`. Raises HousevoiceError; closing it stops the engine within a step."""
@@ -158,8 +175,7 @@ class Answerer:
     async def _answer(self, request: AnswerRequest, record: RequestRecord) -> AsyncGenerator[AnswerEvent, None]:
         sources: tuple[RetrievedSource, ...] = ()
         if request.use_documents and request.voice.brand.knowledge_bases:
-            retrieval = await self._retrieve(request)
-            _note_retrieval(record, retrieval)
+            retrieval = await self._retrieve(request, record)
             sources = retrieval.sources
             if not sources:
                 await asyncio.to_thread(self._fit, request, ())  # a prompt that is too long is told so first
@@ -172,9 +188,16 @@ class Answerer:
             async for event in events:
                 yield event
 
-    async def _retrieve(self, request: AnswerRequest) -> Retrieval:
+    async def _retrieve(self, request: AnswerRequest, record: RequestRecord) -> Retrieval:
         retriever = self._retriever()
-        return await asyncio.to_thread(retriever.retrieve, query_of(request.turns), request.voice.brand.knowledge_bases)
+        query = await self._condenser.query(request.turns, request.request_id, request.key_id)
+        record.query, record.query_method, record.query_seconds = query.text, query.method, query.seconds
+        bases = request.voice.brand.knowledge_bases
+        retrieval = await asyncio.to_thread(
+            retriever.retrieve, query.text, bases, request.reader, request.search_filter
+        )
+        _note_retrieval(record, retrieval)
+        return retrieval
 
     def _refuse(self, request: AnswerRequest) -> list[AnswerEvent]:
         text = request.voice.brand.refusal.strip()
@@ -196,7 +219,10 @@ class Answerer:
     ) -> AsyncGenerator[AnswerEvent, None]:
         citables = {} if request.json_schema is not None else citables_of(sources)
         mappers = [CitationMapper(citables) for _ in range(request.num_choices)]
-        streams = [self._engine.generate(self._engine_request(request, fitted, k)) for k in range(request.num_choices)]
+        scopes = scopes_of(fitted.prompt, fitted.conversation, sources, request.key_id)
+        streams = [
+            self._engine.generate(self._engine_request(request, fitted, scopes, k)) for k in range(request.num_choices)
+        ]
         finished: list[FinishedEvent] = []
         yield AnswerStarted(sources)
         async with aclosing(merge(streams)) as events:
@@ -207,13 +233,16 @@ class Answerer:
                     finished.append(item.event)
         yield _usage(finished)
 
-    def _engine_request(self, request: AnswerRequest, fitted: FittedPrompt, choice: int) -> GenerateRequest:
+    def _engine_request(
+        self, request: AnswerRequest, fitted: FittedPrompt, scopes: tuple[Scope, ...], choice: int
+    ) -> GenerateRequest:
         return GenerateRequest(
             request_id=f"{request.request_id}-{choice}",
             tokens=fitted.prompt.tokens,
             max_tokens=request.max_tokens or self._default_max_tokens(request),
             voice_boundary=fitted.prompt.voice_boundary,
             adapter=request.voice.adapter_ref if request.use_documents else None,
+            scopes=scopes,
             sampling=self._leaning(
                 request, sampling_with_defaults(request.sampling, request.voice.brand.sampling, choice)
             ),
@@ -235,9 +264,8 @@ class Answerer:
 
 
 def query_of(turns: tuple[Turn, ...]) -> str:
-    """What to look for: the last question, with the one before it in front, since follow-ups lean on it."""
-    questions = [turn.content for turn in turns if turn.role == "user"]
-    return "\n".join(questions[-2:])
+    """What to look for where nothing is condensed, as in training rows: see `server.condense`."""
+    return join(turns).text
 
 
 def conversation_of(request: AnswerRequest, sources: tuple[RetrievedSource, ...]) -> Conversation:
@@ -316,6 +344,7 @@ def _record_of(request: AnswerRequest) -> RequestRecord:
     record.prompt_version = PROMPT_VERSION
     record.question = request.turns[-1].content
     record.user, record.metadata = request.user, request.metadata
+    record.search_filter = asdict(request.search_filter) if not request.search_filter.is_empty else {}
     return record
 
 
@@ -323,6 +352,7 @@ def _note_retrieval(record: RequestRecord, retrieval: Retrieval) -> None:
     record.retrieval_seconds = retrieval.seconds
     record.best_similarity = retrieval.best_similarity
     record.generation = retrieval.generation
+    record.reranking = retrieval.reranking
     record.chunk_ids = [chunk.chunk_id for source in retrieval.sources for chunk in source.chunks]
 
 

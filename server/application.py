@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from server.api import (
     admin,
+    admin_access,
     admin_adapters,
     admin_index,
     admin_keys,
@@ -30,6 +31,7 @@ ROUTERS = (
     documents.router,
     health.router,
     session.router,
+    admin_access.router,
     admin_keys.router,
     admin_adapters.router,
     admin_index.router,

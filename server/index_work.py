@@ -9,6 +9,7 @@ from config.backup import Facts, write_backup
 from config.models import resolve_embedder
 from config.settings import Settings
 from ingest.accept import Terms
+from ingest.access.reader import ADMIN
 from ingest.disk import clear_disk_errors
 from ingest.documents import Embedder, Progress
 from ingest.embedders import EmbedderShelf
@@ -102,7 +103,7 @@ def ranker(settings: Settings) -> Callable[[FactStore, str], list[str]]:
     """Documents in the order of what retrieval finds, over all knowledge bases, before any floor or budget."""
 
     def rank(store: FactStore, question: str) -> list[str]:
-        found = Retriever(store, settings.retrieval).retrieve(question, tuple(store.knowledge_bases()))
+        found = Retriever(store, settings.retrieval).retrieve(question, tuple(store.knowledge_bases()), ADMIN)
         return list(dict.fromkeys(candidate.document.path for candidate in found.candidates))
 
     return rank

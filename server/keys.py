@@ -7,13 +7,15 @@ import secrets
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from config.brands import NAME
 from config.database import migrate, open_database
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
+from ingest.access.reader import ADMIN, Reader
 
 Role = Literal["admin", "reader"]
 PREFIX = "hv-"
@@ -36,12 +38,15 @@ MIGRATIONS = (
     );
     CREATE INDEX api_key_lookup ON api_key (lookup)
     """,
+    "ALTER TABLE api_key ADD COLUMN group_names TEXT NOT NULL DEFAULT '[]'",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as listed; the secret itself is never kept. `brands` empty means all, the base included."""
+    """A key as listed; the secret itself is never kept. `brands` empty means all, the base included. `groups`: what its
+    holder may read beside what is open to everybody.
+    """
 
     id: str
     name: str
@@ -50,6 +55,11 @@ class ApiKey:
     created_unix_seconds: int
     used_unix_seconds: int | None = None
     revoked_unix_seconds: int | None = None
+    groups: tuple[str, ...] = ()
+
+    @property
+    def reader(self) -> Reader:
+        return ADMIN if self.is_admin else Reader(frozenset(self.groups))
 
     @property
     def is_admin(self) -> bool:
@@ -84,18 +94,21 @@ class KeyStore:
         migrate(connection, "keys", MIGRATIONS)
         return KeyStore(connection)
 
-    def create(self, name: str, role: Role = "reader", brands: tuple[str, ...] = ()) -> NewKey:
-        """Make a key. Raises BadRequestError where a live key of that name exists."""
+    def create(
+        self, name: str, role: Role = "reader", brands: tuple[str, ...] = (), groups: tuple[str, ...] = ()
+    ) -> NewKey:
+        """Make a key. Raises BadRequestError where a live key of that name exists, or a group's name is none."""
+        groups = checked_groups(groups)
         if any(key.name == name for key in self.live_keys()):
             raise BadRequestError(f"A key named {name!r} exists already.", "name", hint="Revoke it or choose another.")
         secret = PREFIX + secrets.token_urlsafe(32)
-        key = ApiKey(secrets.token_hex(8), name, role, brands, int(time.time()))
+        key = ApiKey(secrets.token_hex(8), name, role, brands, int(time.time()), groups=groups)
         digest = _digest(secret)
-        row = (key.id, digest[:8], digest, name, role, json.dumps(brands), key.created_unix_seconds)
+        row = (key.id, digest[:8], digest, name, role, json.dumps(brands), key.created_unix_seconds, json.dumps(groups))
         with self._lock:
             self._connection.execute(
-                "INSERT INTO api_key (key_id, lookup, hash, name, role, brands, created_unix_seconds)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO api_key (key_id, lookup, hash, name, role, brands, created_unix_seconds, group_names)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
         return NewKey(key, secret)
@@ -111,14 +124,38 @@ class KeyStore:
 
     def revoke(self, name_or_id: str) -> ApiKey:
         """End a key at once, with its sessions. Raises NotFoundError where no live key has that name or id."""
+        key = self.live_key(name_or_id)
+        with self._lock:
+            self._connection.execute(
+                "UPDATE api_key SET revoked_unix_seconds = ? WHERE key_id = ?", (int(time.time()), key.id)
+            )
+        return key
+
+    def live_key(self, name_or_id: str) -> ApiKey:
+        """Raises NotFoundError where no live key has that name or id."""
         for key in self.live_keys():
             if name_or_id in (key.name, key.id):
-                with self._lock:
-                    self._connection.execute(
-                        "UPDATE api_key SET revoked_unix_seconds = ? WHERE key_id = ?", (int(time.time()), key.id)
-                    )
                 return key
         raise NotFoundError(f"No live key is named {name_or_id!r}.", hint="housevoice keys list shows them.")
+
+    def grant(self, name_or_id: str, groups: tuple[str, ...]) -> ApiKey:
+        """Add groups, from the next request on. Raises NotFoundError, and BadRequestError for what is no name."""
+        key = self.live_key(name_or_id)
+        return self._set_groups(key, checked_groups((*key.groups, *groups)))
+
+    def revoke_group(self, name_or_id: str, group: str) -> ApiKey:
+        """Take a group away, from the next request on. Raises NotFoundError where the key does not have it."""
+        key = self.live_key(name_or_id)
+        if group not in key.groups:
+            raise NotFoundError(f"The key {key.name!r} is not in the group {group!r}.", hint="housevoice keys list.")
+        return self._set_groups(key, tuple(name for name in key.groups if name != group))
+
+    def _set_groups(self, key: ApiKey, groups: tuple[str, ...]) -> ApiKey:
+        with self._lock:
+            self._connection.execute(
+                "UPDATE api_key SET group_names = ? WHERE key_id = ?", (json.dumps(groups), key.id)
+            )
+        return replace(key, groups=groups)
 
     def find(self, secret: str) -> ApiKey | None:
         """The live key of that secret. The stored hashes are compared in constant time."""
@@ -172,6 +209,18 @@ def has_shared_key(store: KeyStore) -> bool:
     return any(key.name != LOCAL for key in store.live_keys())
 
 
+def checked_groups(groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Sorted, each once. Raises BadRequestError for what is no group's name."""
+    for group in groups:
+        if not NAME.fullmatch(group):
+            raise BadRequestError(
+                f"{group!r} is no name for a group.",
+                "groups",
+                hint="Use lower-case letters, digits, '.', '_' and '-'.",
+            )
+    return tuple(sorted(set(groups)))
+
+
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
@@ -185,4 +234,5 @@ def _from_row(row: sqlite3.Row) -> ApiKey:
         created_unix_seconds=row["created_unix_seconds"],
         used_unix_seconds=row["used_unix_seconds"],
         revoked_unix_seconds=row["revoked_unix_seconds"],
+        groups=tuple(json.loads(row["group_names"])),
     )

@@ -15,6 +15,7 @@ from server.index_work import open_generations
 from server.keys import KeyStore
 from server.live_retriever import LiveRetriever
 from server.records import RecordStore
+from server.reranking import open_reranker
 from server.retrieval import Retriever
 from server.sample import bring_in_adapters, bring_in_documents
 from server.services import Facts, Services
@@ -61,7 +62,8 @@ def _load_facts(services: Services, with_sample: bool) -> Facts:
     if with_sample:
         bring_in_adapters(services.registry, services.base)
         logger.info("Sample company: %s", bring_in_documents(generations.live).summary)
-    retriever = LiveRetriever(generations, lambda store: Retriever(store, settings.retrieval))
+    reranker = open_reranker(settings)
+    retriever = LiveRetriever(generations, lambda store: Retriever(store, settings.retrieval, reranker))
     return Facts(generations, retriever, generations.shelf.configured, generations)
 
 

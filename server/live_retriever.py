@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from ingest.access.reader import ANYONE, Reader
+from ingest.filters import EVERYTHING, SearchFilter
 from ingest.generations import IndexGenerations
 from ingest.store import FactStore
 from server.retrieval import Retrieval, Retriever
@@ -15,6 +17,13 @@ class LiveRetriever:
         self._generations = generations
         self._make = make
 
-    def retrieve(self, query: str, knowledge_bases: tuple[str, ...]) -> Retrieval:
+    def retrieve(
+        self,
+        query: str,
+        knowledge_bases: tuple[str, ...],
+        reader: Reader = ANYONE,
+        search_filter: SearchFilter = EVERYTHING,
+    ) -> Retrieval:
         with self._generations.using() as live:
-            return replace(self._make(live.store).retrieve(query, knowledge_bases), generation=live.number)
+            found = self._make(live.store).retrieve(query, knowledge_bases, reader, search_filter)
+            return replace(found, generation=live.number)

@@ -30,11 +30,16 @@ class IndexCounts:
 
 
 class Metrics:
-    """Counts answers as they end. `engine` and `index` are asked for the present state; None where not known yet."""
+    """Counts answers as they end. `engine` and `index` are asked for the present state; None where not known yet.
+
+    The index has a registry of its own: its sizes would tell a reader of documents that are hidden from them.
+    """
 
     def __init__(self, engine: Callable[[], EngineStatus], index: Callable[[], IndexCounts | None]) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_PresentState(engine, index))
+        self.registry.register(_EngineState(engine))
+        self.index_registry = CollectorRegistry()
+        self.index_registry.register(_IndexState(index))
         labels = ["brand"]
         self._requests = self._counter("requests", "Answers by how they ended", ["brand", "outcome"])
         self._prompt = self._counter("prompt_tokens", "Prompt tokens, cached ones included", labels)
@@ -62,9 +67,9 @@ class Metrics:
         if record.first_token_seconds is not None:
             self._observe_text(record, record.first_token_seconds)
 
-    def render(self) -> bytes:
+    def render(self, *, with_index: bool) -> bytes:
         """Prometheus text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self.registry) + (generate_latest(self.index_registry) if with_index else b"")
 
     def _observe_text(self, record: RequestRecord, first_token_seconds: float) -> None:
         self._first.labels(record.brand).observe(first_token_seconds)
@@ -81,10 +86,9 @@ class Metrics:
         return Histogram(f"housevoice_{name}", text, labels, registry=self.registry, buckets=buckets)
 
 
-class _PresentState(Collector):
-    def __init__(self, engine: Callable[[], EngineStatus], index: Callable[[], IndexCounts | None]) -> None:
+class _EngineState(Collector):
+    def __init__(self, engine: Callable[[], EngineStatus]) -> None:
         self._engine = engine
-        self._index = index
 
     def collect(self) -> Iterator[Metric]:
         status = self._engine()
@@ -97,6 +101,13 @@ class _PresentState(Collector):
         restarts = CounterMetricFamily("housevoice_engine_restarts", "Restarts after a crash")
         restarts.add_metric([], status.num_restarts)
         yield restarts
+
+
+class _IndexState(Collector):
+    def __init__(self, index: Callable[[], IndexCounts | None]) -> None:
+        self._index = index
+
+    def collect(self) -> Iterator[Metric]:
         index = self._index()
         if index is not None:
             yield _gauge("index_documents", "Documents in the catalog", index.num_documents)

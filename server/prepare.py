@@ -14,6 +14,7 @@ from pathlib import Path
 
 from config.errors import BadRequestError
 from config.prompt import Source, Turn
+from ingest.access.reader import ANYONE
 from ingest.documents import Chunk
 from ingest.store import FactStore
 from server.answer import query_of
@@ -77,13 +78,15 @@ def _pair(row: dict[str, object], number: int) -> Pair:
 
 
 class Preparer:
-    """Retrieves for pairs. `force_gold` puts the evidence among the sources where retrieval missed it."""
+    """Retrieves for pairs, among what is open to everybody: an adapter can be made to repeat what it was trained on.
+    `force_gold` puts the evidence among the sources where retrieval missed it.
+    """
 
     def __init__(self, store: FactStore, retriever: Retriever, knowledge_bases: tuple[str, ...], refusal: str) -> None:
         self._retriever = retriever
         self._knowledge_bases = knowledge_bases
         self._refusal = refusal
-        documents = [document for name in knowledge_bases for document in store.documents(name)]
+        documents = [document for name in knowledge_bases for document in store.documents(name, ANYONE)]
         self._titles = {document.path: document.title for document in documents}
         self._chunks = {document.path: store.chunks_of(document.document_id) for document in documents}
 
@@ -125,7 +128,8 @@ class Preparer:
         chunk = next((c for c in self._chunks.get(path, ()) if self._is_gold(pair, path, c.heading, c.text)), None)
         if chunk is None:
             raise BadRequestError(
-                f"The evidence of {pair.id} does not stand in {path}.", hint="Correct the pair, or ingest the document."
+                f"The evidence of {pair.id} does not stand in {path}.",
+                hint="Correct the pair, or ingest the document. Training takes none that is restricted to groups.",
             )
         index = max(len(sources) - 1, 0)
         sources[index:] = [self._source(index + 1, path, chunk)]

@@ -31,8 +31,9 @@ MIGRATIONS = (
 class RequestRecord:
     """One answered request. Filled while it runs, written when it ends; seconds count from its arrival.
 
-    outcome: "stop", "length", "refused", "cancelled", or the error's code. `question` and `answer` stay empty unless
-    storage.store_text is on. `generation`: of the index that was searched, None where none was.
+    outcome: "stop", "length", "refused", "cancelled", or the error's code. query_method: how the search query was made,
+    see `server.condense`. reranking: what became of it. `question`, `query`, `search_filter` and `answer` stay empty
+    unless storage.store_text is on. `generation`: of the index that was searched, None where none was.
     """
 
     request_id: str
@@ -44,6 +45,9 @@ class RequestRecord:
     prompt_version: int = 0
     chunk_ids: list[str] = field(default_factory=list)
     best_similarity: float | None = None
+    query_method: str = ""
+    query_seconds: float = 0.0
+    reranking: str = ""
     num_citations: int = 0
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
@@ -53,6 +57,8 @@ class RequestRecord:
     total_seconds: float = 0.0
     outcome: str = "cancelled"
     question: str = ""
+    query: str = ""
+    search_filter: dict[str, object] = field(default_factory=dict)
     answer: str = ""
     user: str = ""
     metadata: dict[str, str] = field(default_factory=dict)

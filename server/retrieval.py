@@ -1,48 +1,22 @@
-"""Facts for one question: two searches, score fusion, a relevance floor, a token budget, neighbours put together.
+"""Facts for one question: what may be searched, two searches, score fusion, reranking, newest versions first, packing.
 
-Deciding is pure (`fuse`, `pack_sources`); the `Retriever` only fetches. Every candidate leaves with a verdict, so that
-a person can see what was taken, what was cut, and why.
+Deciding is pure (`fuse`, `prefer_newest`, `pack_sources`); the `Retriever` only fetches. Every candidate leaves with a
+verdict, so that a person can see what was taken, what was cut, and why.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
 from config.settings import RetrievalSettings
+from ingest.access.reader import ANYONE, Reader
 from ingest.documents import Chunk, Document, Hit
+from ingest.filters import EVERYTHING, SearchFilter, SearchScope
 from ingest.store import FactStore
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A chunk that a search found. Ranks count from 1; None where that search did not find it.
-
-    verdict: "source 1", "merged into source 2", "over budget", "below floor" or "duplicate of source 1".
-    """
-
-    chunk: Chunk
-    document: Document
-    dense_rank: int | None
-    dense_score: float | None
-    lexical_rank: int | None
-    lexical_score: float | None
-    fused_rank: int
-    fused_score: float
-    verdict: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievedSource:
-    """What the model sees under one number: a chunk, or adjoining ones of one document in reading order."""
-
-    number: int
-    document: Document
-    chunks: tuple[Chunk, ...]
-    heading: str
-    location: str
-    text: str
-    num_tokens: int
+from server.candidates import Candidate, RetrievedSource
+from server.newest import prefer_newest
+from server.packing import Packed, expand_sources, pack_sources
+from server.reranking import Reranked, Reranker
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +24,7 @@ class Retrieval:
     """best_similarity: cosine of the best dense hit, 0 where there is none; below the floor `sources` is empty.
 
     generation: of the index that was searched, None for a store outside of generations.
+    reranking: what became of it, see `server.reranking`; "" where no reranker is set.
     """
 
     query: str
@@ -58,6 +33,7 @@ class Retrieval:
     best_similarity: float
     seconds: float
     generation: int | None = None
+    reranking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +48,61 @@ class Fused:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    sources: tuple[RetrievedSource, ...]
-    candidates: tuple[Candidate, ...]
-
-
 class Retriever:
     """Searches one store. Synchronous and thread-safe: it holds no state of its own."""
 
-    def __init__(self, store: FactStore, settings: RetrievalSettings) -> None:
+    def __init__(self, store: FactStore, settings: RetrievalSettings, reranker: Reranker | None = None) -> None:
         self._store = store
         self._settings = settings
+        self._reranker = reranker
 
-    def retrieve(self, query: str, knowledge_bases: tuple[str, ...]) -> Retrieval:
-        """The best sources in these knowledge bases; documents that are just being removed are passed over."""
+    def retrieve(
+        self,
+        query: str,
+        knowledge_bases: tuple[str, ...],
+        reader: Reader = ANYONE,
+        search_filter: SearchFilter = EVERYTHING,
+    ) -> Retrieval:
+        """The best sources in these knowledge bases that the reader may see and that pass the filter; documents that
+        are just being removed are passed over. Without a reader: what is open to everybody.
+        """
         started = time.monotonic()
         limit = self._settings.candidates
-        dense = self._store.search_dense(query, knowledge_bases, limit) if query.strip() else []
-        lexical = self._store.search_lexical(query, knowledge_bases, limit)
-        candidates = self._candidates(fuse(dense, lexical, self._settings))
+        readable = self._store.readable(knowledge_bases, reader, search_filter)
+        bases, scope = readable.knowledge_bases, readable.scope
+        dense = self._store.search_dense(query, bases, limit, scope) if query.strip() else []
+        lexical = self._store.search_lexical(query, bases, limit, scope)
+        found = self._candidates(fuse(dense, lexical, self._settings))
         best = max((hit.score for hit in dense), default=0.0)
-        packed = pack_sources(candidates, best, self._settings)
-        return Retrieval(query, packed.sources, packed.candidates, best, time.monotonic() - started)
+        reranked = self._reranker.rerank(query, found) if self._reranker else Reranked(found, "")
+        candidates = self._newest_first(reranked.candidates, query, reader, scope)
+        packed = self._expanded(pack_sources(candidates, best, self._settings), reader)
+        sources = self._with_requirements(packed.sources)
+        seconds = time.monotonic() - started
+        return Retrieval(query, sources, packed.candidates, best, seconds, reranking=reranked.outcome)
+
+    def _expanded(self, packed: Packed, reader: Reader) -> Packed:
+        if not self._settings.expand_neighbours:
+            return packed
+        taken = [chunk for source in packed.sources for chunk in source.chunks]
+        return expand_sources(packed, self._store.chunks_beside(taken, reader), self._settings)
+
+    def _with_requirements(self, sources: Sequence[RetrievedSource]) -> tuple[RetrievedSource, ...]:
+        """A document that has gone meanwhile counts as one that nobody may read."""
+        asked = self._store.requirements([source.document.document_id for source in sources])
+        return tuple(replace(item, requirement=asked.get(item.document.document_id, ((),))) for item in sources)
 
     def _candidates(self, fused: Sequence[Fused]) -> list[Candidate]:
         chunks = self._store.chunks([item.chunk_id for item in fused])
         documents = self._store.documents_by_id(sorted({chunk.document_id for chunk in chunks.values()}))
         return join_candidates(fused, chunks, documents)
+
+    def _newest_first(
+        self, candidates: Sequence[Candidate], query: str, reader: Reader, scope: SearchScope
+    ) -> list[Candidate]:
+        document_ids = sorted({item.document.document_id for item in candidates})
+        newer = self._store.newer_versions(document_ids, reader, scope.document_ids)
+        return prefer_newest(candidates, newer, query)
 
 
 def fuse(dense: Sequence[Hit], lexical: Sequence[Hit], settings: RetrievalSettings) -> list[Fused]:
@@ -154,70 +157,3 @@ def join_candidates(
         )
         for rank, item in enumerate(known, 1)
     ]
-
-
-def pack_sources(candidates: Sequence[Candidate], best_similarity: float, settings: RetrievalSettings) -> Packed:
-    """Take candidates in order while they fit, each as a source of its own or as part of its neighbour's."""
-    if best_similarity < settings.relevance_floor:
-        return Packed((), tuple(replace(item, verdict="below floor") for item in candidates))
-    groups: list[list[Candidate]] = []
-    judged: list[Candidate] = []
-    for item in candidates:
-        verdict = _judge(item, groups, settings)
-        judged.append(replace(item, verdict=verdict))
-    sources = tuple(_source(number, group) for number, group in enumerate(groups, 1))
-    return Packed(sources, tuple(judged))
-
-
-def _judge(item: Candidate, groups: list[list[Candidate]], settings: RetrievalSettings) -> str:
-    """The verdict; the candidate joins `groups` where it is taken."""
-    taken = [candidate for group in groups for candidate in group]
-    text = item.chunk.text.strip()
-    for number, group in enumerate(groups, 1):
-        if any(candidate.chunk.text.strip() == text for candidate in group):
-            return f"duplicate of source {number}"
-    num_tokens = sum(candidate.chunk.num_tokens for candidate in taken) + item.chunk.num_tokens
-    if len(taken) >= settings.max_chunks or num_tokens > settings.max_tokens:
-        return "over budget"
-    for number, group in enumerate(groups, 1):
-        if settings.merge_neighbours and any(_adjoin(candidate.chunk, item.chunk) for candidate in group):
-            group.append(item)
-            return f"merged into source {number}"
-    groups.append([item])
-    return f"source {len(groups)}"
-
-
-def _adjoin(one: Chunk, other: Chunk) -> bool:
-    return one.document_id == other.document_id and abs(one.ordinal - other.ordinal) == 1
-
-
-def _source(number: int, group: Sequence[Candidate]) -> RetrievedSource:
-    chunks = tuple(sorted((item.chunk for item in group), key=lambda chunk: chunk.ordinal))
-    shared = _shared_path([chunk.heading_path for chunk in chunks])
-    return RetrievedSource(
-        number=number,
-        document=group[0].document,
-        chunks=chunks,
-        heading=" > ".join(shared),
-        location=", ".join(dict.fromkeys(chunk.location for chunk in chunks if chunk.location)),
-        text=_text(chunks, len(shared)),
-        num_tokens=sum(chunk.num_tokens for chunk in chunks),
-    )
-
-
-def _shared_path(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    alike = takewhile(lambda titles: len(set(titles)) == 1, zip(*paths, strict=False))
-    return tuple(titles[0] for titles in alike)
-
-
-def _text(chunks: Sequence[Chunk], num_shared: int) -> str:
-    """Chunks one below the other; where the headings change, the part that is not shared stands above its text."""
-    parts: list[str] = []
-    shown: tuple[str, ...] = ()
-    for chunk in chunks:
-        own = chunk.heading_path[num_shared:]
-        if own != shown:
-            parts += [" > ".join(own)] if own else []
-            shown = own
-        parts.append(chunk.text)
-    return "\n".join(parts)

@@ -2,23 +2,25 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from adapters.registry import Registry
-from config.errors import NotFoundError
 from config.models import ModelFile
 from config.prompt import TurnFormat
 from config.settings import Settings
+from ingest.access.reader import Reader, Requirement
+from ingest.access.rules import Rule
 from ingest.documents import Chunk, Document, Embedder, Failure, IngestReport, Parity, Progress
 from ingest.generations import IndexGenerations
 from server.answer import Answerer, Retrieves
 from server.brandbook import BrandBook
+from server.condense import Condenser
 from server.engine.messages import Engine
 from server.failures import NotReadyError
-from server.keys import KeyStore
+from server.keys import ApiKey, KeyStore
 from server.metrics import IndexCounts, Metrics
 from server.rates import RateLimiter
 from server.records import RecordStore, RequestRecord
@@ -40,8 +42,19 @@ class DocumentStore(Protocol):
 
     def documents(self, knowledge_base: str | None = None) -> list[Document]: ...
 
-    def document(self, document_id: str) -> Document:
-        """Raises NotFoundError."""
+    def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
+        """Raises NotFoundError alike for one that does not exist and one that may not be read."""
+
+    def requirements(self, document_ids: Sequence[str]) -> dict[str, Requirement]:
+        """What each document asks of its readers; unknown documents are left out."""
+
+    def access_rules(self, knowledge_base: str | None = None) -> list[Rule]: ...
+
+    def restrict(self, knowledge_base: str, groups: tuple[str, ...]) -> None:
+        """Only these groups may read the knowledge base, from the next query on."""
+
+    def clear_access(self, rules: Sequence[Rule]) -> None:
+        """Lift rules, from the next query on."""
 
     def chunks_of(self, document_id: str) -> list[Chunk]: ...
 
@@ -133,6 +146,7 @@ class Services:
             self.turn_format,
             engine_settings,
             self.record,
+            Condenser(self.engine, self.vocabulary.encode, self.turn_format, self.settings.retrieval),
         )
 
     @property
@@ -180,8 +194,8 @@ class Services:
         self.metrics.count(record)
         record.base_sha256 = self.base.sha256
         if not self.settings.storage.store_text:
-            record.question = record.answer = record.user = ""
-            record.metadata = {}
+            record.question = record.query = record.answer = record.user = ""
+            record.metadata, record.search_filter = {}, {}
         self.records.write(record)
 
     def check_index(self) -> IndexCounts:
@@ -198,15 +212,10 @@ class Services:
         )
         return self.index
 
-    def readable_document(self, document_id: str, readable: set[str]) -> Document:
-        """Raises NotFoundError alike for a document that does not exist and one that may not be read."""
-        try:
-            document = self.ready_facts().store.document(document_id)
-        except NotFoundError:
-            document = None
-        if document is None or document.knowledge_base not in readable:
-            raise NotFoundError(f"There is no document {document_id!r}.")
-        return document
+    def readable_document(self, document_id: str, key: ApiKey) -> Document:
+        """Raises NotFoundError alike for a document that does not exist and one that this key may not read."""
+        knowledge_bases = tuple(sorted(self.voices.readable_knowledge_bases(key)))
+        return self.ready_facts().store.readable_document(document_id, knowledge_bases, key.reader)
 
     async def close(self) -> None:
         await self.engine.stop()

@@ -4,21 +4,17 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ingest.access.statements import Statement, read_access
 from ingest.documents import ParsedDocument
 from ingest.parse.decode import decode
+from ingest.parse.front_matter import read_list, read_text, split_head
 from ingest.parse.html import add_html
 from ingest.parse.outline import Outline, one_line
 
 if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
 
-FRONT_MATTER = re.compile(
-    r"\A\ufeff?(---|\+\+\+)[ \t]*\n(.*?)\n?(?:^\1|^\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
-)
-HEAD_LINE = re.compile(r"[ \t#}\])]|-(?!--)|[\w.\-\"']+[ \t]*[:=]|\Z")
-"""What each line of a front matter begins like; a rule at the top of a text is followed by other things."""
-
-HEAD_KEY = r"^{key}[ \t]*[:=][ \t]*(.*(?:\n[ \t]*-[ \t].*)*)"
+TAG_KEYS = ("tags", "keywords", "categories")
 ISO_DATE = re.compile(r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])")
 TITLE_TAG = re.compile(r"<%=\s*current_page\.data\.title\s*%>|\{\{\s*(?:page\.)?title\s*\}\}")
 TEMPLATE_TAG = re.compile(r"<%.*?%>|\{%.*?%\}", re.DOTALL)
@@ -27,51 +23,46 @@ FENCED = re.compile(r"^( {0,3})(```+|~~~+)[^\n]*\n.*?(?:^ {0,3}\2[`~]*[ \t]*$|\Z
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """`date` in ISO 8601, "" where the file has none or writes it otherwise."""
+    """What the head says, and the body below it. `date` in ISO 8601, "" where it is missing or written otherwise."""
 
     title: str
     body: str
     tags: tuple[str, ...] = ()
     date: str = ""
+    supersedes: tuple[str, ...] = ()
+    access: Statement | None = None
 
 
 def parse(data: bytes, name: str) -> ParsedDocument:
     from markdown_it import MarkdownIt
     from markdown_it.tree import SyntaxTreeNode
 
-    front = split_front_matter(decode(data).replace("\r\n", "\n").replace("\x00", ""))
+    front = read_front_matter(decode(data).replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
     body = strip_template_tags(front.body, front.title)
     tree = SyntaxTreeNode(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(body))
     outline = Outline()
     for node in tree.children:
         _add(outline, node)
-    return replace(outline.finish("text/markdown", name, title=front.title), tags=front.tags, date=front.date)
+    document = outline.finish("text/markdown", name, title=front.title)
+    return replace(document, tags=front.tags, date=front.date, supersedes=front.supersedes, access=front.access)
 
 
-def split_front_matter(text: str) -> FrontMatter:
-    """`title`, `tags` (or `keywords`, `categories`) and `date` of a YAML or TOML head, and what follows the head."""
-    match = FRONT_MATTER.match(text)
-    if not match or not all(HEAD_LINE.match(line) for line in match[2].split("\n")):
+def read_front_matter(text: str) -> FrontMatter:
+    """`title`, `tags` (or `keywords`, `categories`), `date`, `supersedes` and `access`; no other key is read.
+
+    A head that is not closed is text, but what it says about readers is not passed over.
+    """
+    head = split_head(text)
+    if head is None:
         return FrontMatter("", text)
-    head, body = match[2], text[match.end() :]
-    tags = next((tags for key in ("tags", "keywords", "categories") if (tags := _listed(_value(head, key)))), ())
-    date = ISO_DATE.match(_value(head, "date").strip("\"'"))
-    return FrontMatter(_value(head, "title").strip("\"'"), body, tags, date[0] if date else "")
-
-
-def _value(head: str, key: str) -> str:
-    found = re.search(HEAD_KEY.format(key=key), head, re.MULTILINE | re.IGNORECASE)
-    return found[1].strip() if found else ""
-
-
-def _listed(value: str) -> tuple[str, ...]:
-    """[a, "b"], "a, b" and a list with a dash before each."""
-    parts = (
-        re.split(r"\n[ \t]*-[ \t]", f"\n{value}")
-        if value.startswith("-") or "\n" in value
-        else value.strip("[]").split(",")
+    access = read_access(head)
+    if not head.is_closed:
+        return FrontMatter("", text, access=access)
+    tags = next((tags for key in TAG_KEYS if (tags := read_list(head, key))), ())
+    date = ISO_DATE.match(read_text(head, "date"))
+    return FrontMatter(
+        read_text(head, "title"), head.body, tags, date[0] if date else "", read_list(head, "supersedes"), access
     )
-    return tuple(tag for part in parts if (tag := one_line(part.strip().strip("\"'"))))
 
 
 def strip_template_tags(text: str, title: str) -> str:

@@ -15,6 +15,7 @@ from config.prompt import PROMPT_VERSION
 from ingest.documents import IngestReport, Progress
 from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import IngestBody
+from server.api.schemas.retrieval import SearchParameters
 from server.api.stream import StreamedResponse
 from server.failures import failure_of
 from server.ingest_run import IngestEvent, IngestOrder, IngestRunner
@@ -35,22 +36,27 @@ async def run_ingest(body: IngestBody, request: Request, services: ServicesOf) -
 
 
 @router.get("/search")
-async def search(
-    services: ServicesOf, q: Annotated[str, Query(min_length=1, max_length=10_000)], knowledge_base: Name = ""
-) -> dict[str, Any]:
+async def search(services: ServicesOf, asked: Annotated[SearchParameters, Query()]) -> dict[str, Any]:
     """What a question retrieves: sources, and all candidates with ranks, scores and verdicts."""
     facts = services.ready_facts()
-    bases = (knowledge_base,) if knowledge_base else tuple(await asyncio.to_thread(facts.store.knowledge_bases))
-    return asdict(await asyncio.to_thread(facts.retriever.retrieve, q, bases))
+    named = asked.knowledge_base
+    bases = (named,) if named else tuple(await asyncio.to_thread(facts.store.knowledge_bases))
+    retrieve = facts.retriever.retrieve
+    return asdict(await asyncio.to_thread(retrieve, asked.q, bases, asked.reader, asked.search_filter))
 
 
 @router.get("/documents")
 async def list_documents(services: ServicesOf, knowledge_base: Name = "") -> dict[str, Any]:
-    """All documents, and the files that the last run could not index, with reasons."""
+    """All documents, and the files that the last run could not index, with reasons.
+
+    access: a document's readers need one of the groups of each list.
+    """
     store = services.ready_facts().store
     documents = await asyncio.to_thread(store.documents, knowledge_base or None)
     failures = await asyncio.to_thread(store.failures, knowledge_base or None)
-    return {"documents": [asdict(item) for item in documents], "failures": [asdict(item) for item in failures]}
+    asked = await asyncio.to_thread(store.requirements, [item.document_id for item in documents])
+    rows = [{**asdict(item), "access": asked.get(item.document_id, ())} for item in documents]
+    return {"documents": rows, "failures": [asdict(item) for item in failures]}
 
 
 @router.get("/brands")

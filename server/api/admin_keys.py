@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 
 from server.api.context import ServicesOf, admin_key_of
-from server.api.schemas.admin import KeyBody
+from server.api.schemas.admin import GroupsBody, KeyBody
 from server.keys import ApiKey
 
 router = APIRouter(prefix="/api/keys", dependencies=[Depends(admin_key_of)])
@@ -21,7 +21,7 @@ async def list_keys(services: ServicesOf) -> dict[str, Any]:
 @router.post("", status_code=201)
 async def create_key(body: KeyBody, services: ServicesOf) -> dict[str, Any]:
     """The answer holds the key itself, this once."""
-    new = await asyncio.to_thread(services.keys.create, body.name, body.role, body.brands)
+    new = await asyncio.to_thread(services.keys.create, body.name, body.role, body.brands, body.groups)
     return {**_row(new.key), "key": new.text}
 
 
@@ -29,6 +29,18 @@ async def create_key(body: KeyBody, services: ServicesOf) -> dict[str, Any]:
 async def revoke_key(name_or_id: str, services: ServicesOf) -> dict[str, Any]:
     """Refused from the next request on."""
     return {"revoked": _row(await asyncio.to_thread(services.keys.revoke, name_or_id))}
+
+
+@router.post("/{name_or_id}/groups")
+async def grant_groups(name_or_id: str, body: GroupsBody, services: ServicesOf) -> dict[str, Any]:
+    """In force from the key's next request on."""
+    return _row(await asyncio.to_thread(services.keys.grant, name_or_id, body.groups))
+
+
+@router.delete("/{name_or_id}/groups/{group}")
+async def revoke_group(name_or_id: str, group: str, services: ServicesOf) -> dict[str, Any]:
+    """In force from the key's next request on."""
+    return _row(await asyncio.to_thread(services.keys.revoke_group, name_or_id, group))
 
 
 def _row(key: ApiKey) -> dict[str, Any]:

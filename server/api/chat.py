@@ -67,6 +67,7 @@ def answer_request_of(body: ChatBody, voice: Voice, key: ApiKey, request_id: str
         key_id=key.id,
         voice=voice,
         turns=from_first_question(body.turns),
+        reader=key.reader,
         instructions=body.instructions,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         sampling=body.sampling,
@@ -75,6 +76,7 @@ def answer_request_of(body: ChatBody, voice: Voice, key: ApiKey, request_id: str
         num_top_logprobs=body.num_top_logprobs,
         json_schema=schema_text,
         use_documents=not is_task,
+        search_filter=body.retrieval.filters.search_filter,
         user=body.user or body.safety_identifier or "",
         metadata=body.metadata or {},
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 from server.answer import AnswerEvent, AnswerFinished, AnswerStarted, AnswerText, ChoiceFinished
 from server.api.logprobs import chat_logprobs
+from server.candidates import RetrievedSource
 from server.citations import Citation
 from server.engine.messages import FinishReason, TokenChoice
-from server.retrieval import RetrievedSource
 
 Json = dict[str, Any]
 """A wire object on its way out; nothing of ours takes one in."""

@@ -16,10 +16,12 @@ from server.api.context import KeyOf, RequestIdOf, ServicesOf
 from server.api.logprobs import completion_logprobs
 from server.api.schemas.completions import CompletionBody
 from server.api.stream import StreamedResponse, event_stream, primed, run_until_gone
-from server.engine.messages import FailedEvent, FinishedEvent, GenerateRequest, TextEvent, TokenChoice
+from server.engine.messages import FailedEvent, FinishedEvent, GenerateRequest, Scope, TextEvent, TokenChoice
 from server.failures import error_of
 from server.fitting import too_long
+from server.keys import ApiKey
 from server.merge import NumberedEvent, merge
+from server.scopes import own_scope
 from server.services import Services
 from server.voices import Voice
 
@@ -39,7 +41,8 @@ async def create_completion(
     voice = await asyncio.to_thread(services.voices.resolve, body.model, key)
     check_bias(body.logit_bias, services)
     prompts = await asyncio.to_thread(lambda: [_tokens(prompt, services) for prompt in body.prompts])
-    events = _watched(merge([services.engine.generate(item) for item in _requests(body, prompts, voice, request_id)]))
+    requests = _requests(body, prompts, voice, key, request_id)
+    events = _watched(merge([services.engine.generate(item) for item in requests]))
     text = TextFormat(body, request_id, services.clock(), fingerprint(services, voice), _echoes(body, services))
     if not body.stream:
         whole = await run_until_gone(text.whole(events), request.receive)
@@ -150,7 +153,7 @@ async def _watched(events: AsyncGenerator[NumberedEvent, None]) -> AsyncGenerato
 
 
 def _requests(
-    body: CompletionBody, prompts: list[tuple[int, ...]], voice: Voice, request_id: str
+    body: CompletionBody, prompts: list[tuple[int, ...]], voice: Voice, key: ApiKey, request_id: str
 ) -> list[GenerateRequest]:
     num_choices = body.n or 1
     return [
@@ -159,6 +162,7 @@ def _requests(
             tokens=tokens,
             max_tokens=body.max_tokens or DEFAULT_MAX_TOKENS,
             adapter=voice.adapter_ref,
+            scopes=(Scope(0, own_scope(key.id)),),
             sampling=sampling_with_defaults(body.sampling, voice.brand.sampling, choice),
             stop=body.stops,
             num_top_logprobs=body.logprobs,

@@ -37,4 +37,6 @@ def _index_details(services: Services) -> dict[str, object]:
 
 @router.get("/metrics", response_model=None)
 async def read_metrics(services: ServicesOf, key: KeyOf) -> Response:
-    return Response(services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """Prometheus text; the index's sizes for admins only."""
+    text = services.metrics.render(with_index=key.is_admin)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -24,6 +24,7 @@ from config.settings import Settings
 from server.cli.connection import Server, find_server, own_store, require_server
 from server.cli.console import err, errors_for_people, note, out, plain, say
 from server.prepare import Preparer, read_pairs, write_rows
+from server.reranking import open_reranker
 from server.retrieval import Retriever
 
 app = typer.Typer(
@@ -50,7 +51,8 @@ def prepare(
     settings: Settings = context.obj
     with errors_for_people(), own_store(settings, "adapter prepare") as store:
         chosen = _brand(settings, brand)
-        preparer = Preparer(store, Retriever(store, settings.retrieval), chosen.knowledge_bases, chosen.refusal)
+        retriever = Retriever(store, settings.retrieval, open_reranker(settings))
+        preparer = Preparer(store, retriever, chosen.knowledge_bases, chosen.refusal)
         train = preparer.prepare(read_pairs(pairs, "train"), force_gold=True)
         withheld = preparer.withhold(train, withhold, seed)
         write_rows(output / "train.jsonl", [*train, *withheld], chosen.system_prompt)

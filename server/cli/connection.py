@@ -23,14 +23,17 @@ class Server:
     url: str
     key: str
 
-    def get(self, path: str, **params: str | int) -> Any:
+    def get(self, path: str, **params: str | int | list[str]) -> Any:
         return self._json("GET", path, params=params)
 
     def post(self, path: str, body: dict[str, object]) -> Any:
         return self._json("POST", path, json=body)
 
-    def delete(self, path: str) -> Any:
-        return self._json("DELETE", path)
+    def put(self, path: str, body: dict[str, object]) -> Any:
+        return self._json("PUT", path, json=body)
+
+    def delete(self, path: str, **params: str | bool) -> Any:
+        return self._json("DELETE", path, params=params)
 
     def post_lines(self, path: str, body: dict[str, object]) -> Iterator[dict[str, Any]]:
         """The lines of an NDJSON answer as they arrive."""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from config.errors import BadRequestError
 from config.settings import Settings
+from ingest.access.reader import ADMIN
 from ingest.store import FactStore
 from server.cli.connection import own_store
 from server.cli.console import err, errors_for_people, note, out, plain, say
@@ -69,7 +70,7 @@ def _evaluate(store: FactStore, settings: Settings, subject: Subject, questions:
         return evaluate(
             subject,
             questions,
-            lambda query: retriever.retrieve(query, subject.knowledge_bases),
+            lambda query: retriever.retrieve(query, subject.knowledge_bases, ADMIN),
             store,
             lambda _: bar.advance(task),
         )

@@ -40,12 +40,21 @@ class Sampling:
     leaning_bias: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Scope:
+    """From token `start` on, up to the next scope's start, the prompt holds what only `name` may know; "" is public."""
+
+    start: int
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """One sequence to generate.
 
     tokens: the whole prompt. voice_boundary: index into `tokens` from which `adapter` is on (ignored without adapter).
-    scope: whose private content the prompt holds; prefixes are shared only between equal scopes ("" is public).
+    scopes: whose private content the prompt holds from where on, by start; a cached prefix is shared only as far as the
+    scopes are equal. Before the first one, and without any, the prompt is public.
     stop: strings that end the answer and are not part of it. num_top_logprobs: None for no log-probabilities at all.
     json_schema: JSON text that the output must satisfy, "{}" for any JSON object, None for free text.
     """
@@ -55,7 +64,7 @@ class GenerateRequest:
     max_tokens: int
     voice_boundary: int = 0
     adapter: AdapterRef | None = None
-    scope: str = ""
+    scopes: tuple[Scope, ...] = ()
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     num_top_logprobs: int | None = None

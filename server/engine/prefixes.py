@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import EngineError
+from server.engine.messages import Scope
 
 Tokens = NDArray[np.int32]
 """Shape (n,)."""
@@ -25,20 +26,32 @@ NO_BOUNDARY = 2**31 - 1
 class PrefixKey:
     """What besides the tokens decides a KV cell: `voice` (an adapter's sha256) is on from `boundary`, the base before.
 
-    scope: whose private content it may hold.
+    scopes: whose private content it may hold, from where on; public before the first.
     """
 
-    scope: str = ""
+    scopes: tuple[Scope, ...] = ()
     voice: str = BASE_VOICE
     boundary: int = NO_BOUNDARY
 
     def comparable_length(self, other: "PrefixKey") -> int:
         """Up to which position equal tokens mean equal cells."""
-        if self.scope != other.scope:
-            return 0
-        if (self.voice, self.boundary) == (other.voice, other.boundary):
+        is_same_voice = (self.voice, self.boundary) == (other.voice, other.boundary)
+        alike_in_voice = NO_BOUNDARY if is_same_voice else min(self.boundary, other.boundary)
+        return min(alike_in_voice, self._alike_in_scope(other))
+
+    def holds(self, name: str) -> bool:
+        return any(scope.name == name for scope in self.scopes)
+
+    def scope_at(self, position: int) -> str:
+        names = [scope.name for scope in self.scopes if scope.start <= position]
+        return names[-1] if names else ""
+
+    def _alike_in_scope(self, other: "PrefixKey") -> int:
+        """Up to which position both are of the same scope. It changes only where one of them begins a new one."""
+        if self.scopes == other.scopes:
             return NO_BOUNDARY
-        return min(self.boundary, other.boundary)
+        starts = sorted({scope.start for scope in (*self.scopes, *other.scopes)})
+        return next((start for start in starts if self.scope_at(start) != other.scope_at(start)), NO_BOUNDARY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +199,7 @@ class PrefixStore:
 
     def forget(self, scope: str | None) -> list[int]:
         """Drop what is cached of one scope, or of all. Live sequences are shared no more and dropped at their end."""
-        chosen = [n for n, sequence in self._sequences.items() if scope is None or sequence.key.scope == scope]
+        chosen = [n for n, sequence in self._sequences.items() if scope is None or sequence.key.holds(scope)]
         for number in chosen:
             self._sequences[number].is_forgotten = True
         return [self._forget(number) for number in chosen if not self._sequences[number].is_live]

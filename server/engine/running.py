@@ -30,7 +30,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.tokens = np.array(self.request.tokens, np.int32)
-        self.key = PrefixKey(self.request.scope, self.voice, self.boundary)
+        self.key = PrefixKey(self.request.scopes, self.voice, self.boundary)
 
     @property
     def voice(self) -> str:

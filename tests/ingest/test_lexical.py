@@ -12,7 +12,7 @@ from ingest.tables import FactTables
 
 
 def item(chunk_id: str, text: str, title: str = "T", heading: str = "H", knowledge_base: str = "kb") -> IndexedChunk:
-    return IndexedChunk(Chunk(chunk_id, "d", 0, text, (heading,), "", 1), knowledge_base, title)
+    return IndexedChunk(Chunk(chunk_id, "d", 0, text, (heading,), "", 1), knowledge_base, title, "open")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_knowledge_bases_filter_inside_the_query(index: Fts5Index) -> None:
 
 
 @given(st.text(max_size=80))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_query_is_harmless(index: Fts5Index, query: str) -> None:
     index.search(query, ("kb",), 3)
 

@@ -7,6 +7,7 @@ import pytest
 
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
+from ingest.access.reader import ADMIN, ANYONE, Reader
 from server.keys import KeyStore, ensure_local_key, has_shared_key
 
 
@@ -58,6 +59,26 @@ def test_names_of_live_keys_are_unique_and_free_again_after_revoking(store: KeyS
 def test_empty_brands_mean_all(store: KeyStore) -> None:
     assert store.create("all").key.may_use("halden")
     assert not store.create("some", "reader", ("pipkin",)).key.may_use("halden")
+
+
+def test_groups_come_and_go_with_the_next_look(store: KeyStore) -> None:
+    new = store.create("ann", groups=("hr", "board", "hr"))
+    assert new.key.groups == ("board", "hr")
+    assert store.find(new.text) == new.key
+    assert store.revoke_group("ann", "hr").groups == ("board",)
+    assert store.grant(new.key.id, ("it",)).groups == ("board", "it")
+    found = store.find_by_id(new.key.id)
+    assert found is not None
+    assert found.reader == Reader(frozenset({"board", "it"}))
+    with pytest.raises(NotFoundError, match="'hr'"):
+        store.revoke_group("ann", "hr")
+    with pytest.raises(BadRequestError, match="'Human Resources'"):
+        store.grant("ann", ("Human Resources",))
+
+
+def test_an_admin_reads_everything_and_a_key_without_groups_what_is_open(store: KeyStore) -> None:
+    assert store.create("boss", "admin").key.reader == ADMIN
+    assert store.create("ann").key.reader == ANYONE
 
 
 def test_use_is_noted(store: KeyStore) -> None:

@@ -11,6 +11,7 @@ from config.chat_template import CHATML
 from config.prompt import Turn
 from config.settings import load_settings
 from server.answer import Answerer, AnswerRequest
+from server.condense import Condenser
 from server.engine.fake import FakeEngine, fake_vocabulary
 from server.engine.messages import GenerateRequest
 from server.records import RequestRecord
@@ -26,9 +27,9 @@ async def sent(request: AnswerRequest) -> GenerateRequest:
     engine, vocabulary = FakeEngine("It is [1]."), fake_vocabulary()
     records: list[RequestRecord] = []
     retriever = FixedRetriever()
-    answerer = Answerer(
-        engine, lambda: retriever, vocabulary, CHATML, load_settings(environment={}).engine, records.append
-    )
+    settings = load_settings(environment={})
+    condenser = Condenser(engine, vocabulary.encode, CHATML, settings.retrieval)
+    answerer = Answerer(engine, lambda: retriever, vocabulary, CHATML, settings.engine, records.append, condenser)
     await engine.start()
     assert [event async for event in answerer.answer(request)]
     await engine.stop()

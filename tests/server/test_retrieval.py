@@ -10,10 +10,19 @@ from config.settings import RetrievalSettings, load_settings
 from ingest.documents import Chunk, Document, Hit
 from ingest.embed import HashEmbedder
 from ingest.store import FactStore
-from server.retrieval import Candidate, Retriever, fuse, join_candidates, pack_sources
+from server.candidates import Candidate
+from server.packing import expand_sources, pack_sources
+from server.retrieval import Retriever, fuse, join_candidates
 
 SETTINGS = load_settings(environment={}).retrieval.model_copy(
-    update={"candidates": 2, "dense_weight": 1.0, "lexical_weight": 0.1, "max_chunks": 4, "max_tokens": 900}
+    update={
+        "candidates": 2,
+        "dense_weight": 1.0,
+        "lexical_weight": 0.1,
+        "max_chunks": 4,
+        "max_tokens": 900,
+        "max_chunks_per_document": 4,
+    }
 )
 
 
@@ -104,6 +113,29 @@ def test_merging_can_be_turned_off_and_needs_neighbours() -> None:
 def test_equal_texts_are_shown_once() -> None:
     found = [candidate("a", 1, "same"), candidate("b", 1, "same "), candidate("c", 1)]
     assert verdicts(found, SETTINGS) == ["source 1", "duplicate of source 1", "source 2"]
+
+
+def test_a_document_takes_its_share_and_no_more() -> None:
+    planted = [candidate("p", 1), candidate("p", 5), candidate("p", 9), candidate("b", 1)]
+    judged = verdicts(planted, settings(max_chunks_per_document=2))
+    assert judged == ["source 1", "source 2", "over its document's share", "source 3"]
+
+
+def test_what_is_left_of_the_budget_goes_to_neighbours_of_the_same_section() -> None:
+    around = [candidate("a", ordinal, path=("S",)).chunk for ordinal in (3, 5)] + [candidate("b", 2).chunk]
+    found = [candidate("a", 4, path=("S",)), candidate("b", 1), candidate("a", 9), candidate("b", 2)]
+    packed = pack_sources(found, 1.0, settings(max_chunks=2))
+    expanded = expand_sources(packed, around, settings(max_tokens=45))
+    assert [[chunk.chunk_id for chunk in source.chunks] for source in expanded.sources] == [["a3", "a4", "a5"], ["b1"]]
+    assert expanded.sources[0].text == "text a3\ntext a4\ntext a5"
+    assert [item.verdict for item in expanded.candidates][2:] == ["over budget", "over budget"]
+    all_of_them = expand_sources(packed, around, settings(max_tokens=50))
+    assert all_of_them.candidates[3].verdict == "brought into source 2 by its neighbour"
+
+
+def test_a_chunk_of_another_section_is_not_brought_in() -> None:
+    packed = pack_sources([candidate("a", 4, path=("S",))], 1.0, SETTINGS)
+    assert expand_sources(packed, [candidate("a", 5, path=("T",)).chunk], SETTINGS).sources == packed.sources
 
 
 def test_verdicts_change_nothing_else() -> None:

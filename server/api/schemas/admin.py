@@ -9,6 +9,7 @@ from config.brands import NAME
 from server.api.schemas.common import Body
 
 KnowledgeBaseName = Annotated[str, Field(pattern=f"^(?:{NAME.pattern})$")]
+GroupName = KnowledgeBaseName
 ShortName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -69,3 +70,8 @@ class KeyBody(Body):
     name: ShortName
     role: Literal["admin", "reader"] = "reader"
     brands: Annotated[tuple[ShortName, ...], Field(max_length=1_000)] = ()
+    groups: Annotated[tuple[GroupName, ...], Field(max_length=1_000)] = ()
+
+
+class GroupsBody(Body):
+    groups: Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=1_000)]

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions: OpenAI's parameters; what is not offered is refused by name."""
+"""POST /v1/chat/completions: OpenAI's parameters; what is not offered is refused by name. `retrieval` is ours."""
 
 import json
 from typing import Annotated, Any, Literal, Self
@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from config.prompt import Turn
 from server.api.schemas.common import MAX_TOP_LOGPROBS, Body, PositiveCount, SamplingBody, wrong
+from server.api.schemas.retrieval import RetrievalBody
 
 MAX_SCHEMA_CHARACTERS = 100_000
 TEXT_PARTS = {"text": "text", "refusal": "refusal"}
@@ -132,6 +133,7 @@ class ChatBody(SamplingBody):
     prediction: Any = None
     web_search_options: Any = None
     moderation: Any = None
+    retrieval: RetrievalBody = RetrievalBody()
 
     @model_validator(mode="after")
     def _refuse_what_is_not_offered(self) -> Self:

@@ -14,14 +14,18 @@ from config.chat_template import turn_format_from_template
 from config.errors import NotFoundError
 from config.models import ModelFile
 from config.settings import Settings, load_settings
+from ingest.access.reader import ANYONE, Reader, Requirement
+from ingest.access.rules import Rule, RuleKind
 from ingest.documents import Chunk, Document, Failure, IngestReport, Parity, Progress
 from ingest.embed import HashEmbedder
+from ingest.filters import EVERYTHING, SearchFilter
 from server.application import create_app
 from server.brandbook import BrandBook
+from server.candidates import RetrievedSource
 from server.engine.fake import FakeEngine, fake_vocabulary
 from server.keys import KeyStore, NewKey
 from server.records import RecordStore
-from server.retrieval import Retrieval, RetrievedSource
+from server.retrieval import Retrieval
 from server.services import Facts, Services
 
 BASE_URL = "http://localhost"
@@ -71,14 +75,24 @@ SOURCES = (source(1, WARRANTY), source(2, MANUAL), source(3, WARRANTY, 1))
 
 
 class FixedRetriever:
-    """Remembers the queries. `sources` may be replaced."""
+    """Remembers the queries, who asked, and the filters. `sources` may be replaced."""
 
     def __init__(self) -> None:
         self.sources: tuple[RetrievedSource, ...] = SOURCES
         self.queries: list[str] = []
+        self.readers: list[Reader] = []
+        self.filters: list[SearchFilter] = []
 
-    def retrieve(self, query: str, knowledge_bases: tuple[str, ...]) -> Retrieval:
+    def retrieve(
+        self,
+        query: str,
+        knowledge_bases: tuple[str, ...],
+        reader: Reader = ANYONE,
+        search_filter: SearchFilter = EVERYTHING,
+    ) -> Retrieval:
         self.queries.append(query)
+        self.readers.append(reader)
+        self.filters.append(search_filter)
         sources = () if "unknown" in query else self.sources
         return Retrieval(query, sources, (), 0.8 if sources else 0.1, 0.001)
 
@@ -108,11 +122,23 @@ class FixedStore:
         everything = [WARRANTY, MANUAL, MENU]
         return [item for item in everything if knowledge_base in (None, item.knowledge_base)]
 
-    def document(self, document_id: str) -> Document:
+    def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
         for item in self.documents():
-            if item.document_id == document_id:
+            if item.document_id == document_id and item.knowledge_base in knowledge_bases:
                 return item
         raise NotFoundError(f"There is no document {document_id!r}.")
+
+    def requirements(self, document_ids: Sequence[str]) -> dict[str, Requirement]:
+        return dict.fromkeys(document_ids, ())
+
+    def access_rules(self, knowledge_base: str | None = None) -> list[Rule]:
+        return [Rule("warranty", RuleKind.KNOWLEDGE_BASE, groups=("hr",))]
+
+    def restrict(self, knowledge_base: str, groups: tuple[str, ...]) -> None:
+        pass
+
+    def clear_access(self, rules: Sequence[Rule]) -> None:
+        pass
 
     def chunks_of(self, document_id: str) -> list[Chunk]:
         return CHUNKS[document_id]
@@ -152,9 +178,14 @@ def settings_in(folder: Path, **server: object) -> Settings:
 
 @asynccontextmanager
 async def open_world(
-    folder: Path, answer: str = "It is [1].", *, reader_brands: Sequence[str] = ("halden",), **server: object
+    folder: Path,
+    answer: str = "It is [1].",
+    *,
+    reader_brands: Sequence[str] = ("halden",),
+    facts: Facts | None = None,
+    **server: object,
 ) -> AsyncIterator[World]:
-    """Everything ready. `server` overrides settings of that section."""
+    """Everything ready. `server` overrides settings of that section, `facts` the fixed documents."""
     settings = settings_in(folder, **server)
     settings.data.create()
     brands = folder / "brands"
@@ -173,7 +204,7 @@ async def open_world(
         brands=BrandBook(brands),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
-        facts=Facts(store, retriever, HashEmbedder()),
+        facts=facts or Facts(store, retriever, HashEmbedder()),
         clock=lambda: FIXED_TIME,
         new_id=lambda: f"{next(counter):024d}",
     )

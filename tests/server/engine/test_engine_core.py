@@ -17,6 +17,7 @@ from server.engine.messages import (
     FinishReason,
     GenerateRequest,
     Sampling,
+    Scope,
     TextEvent,
 )
 from tests.server.engine.bench import Bench
@@ -117,7 +118,7 @@ def test_equal_prompts_at_once_are_computed_once(make_bench: MakeBench) -> None:
 def test_scopes_do_not_share(make_bench: MakeBench) -> None:
     bench = make_bench()
     for number, scope in enumerate(("alice", "bob", "alice")):
-        bench.core.submit(replace(ask(str(number), "a secret prompt", 4), scope=scope))
+        bench.core.submit(replace(ask(str(number), "a secret prompt", 4), scopes=(Scope(0, scope),)))
         bench.run()
     assert [bench.finished(str(number)).num_cached_tokens for number in range(3)] == [0, 0, 14]
 

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from config.errors import EngineError
+from server.engine.messages import Scope
 from server.engine.prefixes import NO_MATCH, PrefixKey, PrefixStore, Tokens
 
 BASE = PrefixKey()
+
+
+def private(*names: str, start: int = 0) -> PrefixKey:
+    """A prompt whose tokens from `start` on belong to each of the names in turn, three tokens each."""
+    return PrefixKey(tuple(Scope(start + 3 * index, name) for index, name in enumerate(names)))
 
 
 def tokens(*values: int) -> Tokens:
@@ -45,9 +51,15 @@ def test_the_longest_common_prefix_is_found_but_never_the_whole_prompt() -> None
         (PrefixKey(voice="A", boundary=3), BASE, 3),
         (BASE, PrefixKey(voice="A", boundary=4), 4),
         (BASE, PrefixKey(voice="A", boundary=0), 0),
-        (PrefixKey(scope="alice"), PrefixKey(scope="bob"), 0),
-        (PrefixKey(scope="alice"), BASE, 0),
-        (PrefixKey(scope="alice"), PrefixKey(scope="alice"), 5),
+        (private("alice"), private("bob"), 0),
+        (private("alice"), BASE, 0),
+        (private("alice"), private("alice"), 5),
+        (private("alice", start=2), private("bob", start=2), 2),
+        (private("alice", start=2), private("alice", start=4), 2),
+        (private("alice", start=4), BASE, 4),
+        (private("hr", "alice"), private("hr", "bob"), 3),
+        (private("hr", "alice"), private("", "alice"), 0),
+        (private("", "alice"), private("alice", start=3), 5),
     ],
 )
 def test_only_cells_of_equal_voice_and_scope_are_shared(cached: PrefixKey, asked: PrefixKey, num_shared: int) -> None:
@@ -113,12 +125,12 @@ def test_a_sequence_that_another_one_covers_is_not_kept() -> None:
 
 def test_forgotten_scopes_are_neither_offered_nor_kept() -> None:
     store = PrefixStore(20, 4)
-    private = PrefixKey(scope="alice")
-    idle, live = fill(store, private, (1, 2, 3)), fill(store, private, (4, 5, 6))
+    hers = private("alice")
+    idle, live = fill(store, hers, (1, 2, 3)), fill(store, hers, (4, 5, 6))
     store.release(idle, keep=True)
     assert store.forget("bob") == []
     assert store.forget("alice") == [idle]
-    assert store.match(private, tokens(4, 5, 6, 7)) == NO_MATCH
+    assert store.match(hers, tokens(4, 5, 6, 7)) == NO_MATCH
     assert store.release(live, keep=True) == [live]
 
 
@@ -136,6 +148,13 @@ def test_growing_beyond_the_reservation_is_our_own_bug() -> None:
         store.extend(number, (4,))
 
 
+def scope_of(key: PrefixKey, position: int) -> str:
+    name = ""
+    for scope in key.scopes:
+        name = scope.name if scope.start <= position else name
+    return name
+
+
 class StoreMachine(RuleBasedStateMachine):
     """A model that remembers, for each cell of each sequence, how it was really computed."""
 
@@ -146,14 +165,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.live: dict[int, tuple[PrefixKey, tuple[int, ...], int]] = {}
 
     @rule(
-        scope=st.sampled_from(["", "alice"]),
+        scopes=st.sampled_from([(), (Scope(0, "alice"),), (Scope(2, "alice"),), (Scope(1, "hr"), Scope(3, "bob"))]),
         voice=st.sampled_from(["", "A", "B"]),
         boundary=st.integers(0, 6),
         prompt=st.lists(st.integers(1, 2), min_size=1, max_size=10).map(tuple),
         room=st.integers(1, 8),
     )
-    def admit(self, scope: str, voice: str, boundary: int, prompt: tuple[int, ...], room: int) -> None:
-        key = PrefixKey(scope, voice, boundary) if voice else PrefixKey(scope)
+    def admit(self, scopes: tuple[Scope, ...], voice: str, boundary: int, prompt: tuple[int, ...], room: int) -> None:
+        key = PrefixKey(scopes, voice, boundary) if voice else PrefixKey(scopes)
         match = self.store.match(key, tokens(*prompt))
         if not self.store.can_admit(match, len(prompt) + room):
             return
@@ -203,7 +222,8 @@ class StoreMachine(RuleBasedStateMachine):
     @staticmethod
     def computed(key: PrefixKey, values: tuple[int, ...]) -> list[tuple[int, str, str]]:
         return [
-            (value, key.voice if position >= key.boundary else "", key.scope) for position, value in enumerate(values)
+            (value, key.voice if position >= key.boundary else "", scope_of(key, position))
+            for position, value in enumerate(values)
         ]
 
 
