@@ -84,7 +84,17 @@ class IngestSettings(Section):
     parse_workers: PositiveInt
     parse_seconds: PositiveSeconds
     parse_memory_bytes: PositiveInt
+    include: tuple[str, ...]
     exclude: tuple[str, ...]
+
+
+class WebSettings(Section):
+    allow: tuple[str, ...]
+    max_pages: PositiveInt
+    max_page_bytes: PositiveInt
+    max_redirects: Count
+    page_seconds: PositiveSeconds
+    pause_seconds: Annotated[float, Field(ge=0)]
 
 
 class RetrievalSettings(Section):
@@ -104,6 +114,7 @@ class Settings(Section):
     server: ServerSettings
     engine: EngineSettings
     ingest: IngestSettings
+    web: WebSettings
     retrieval: RetrievalSettings
 
     @property

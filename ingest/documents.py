@@ -34,7 +34,9 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The unit of retrieval and citation. `chunk_id` is derived from document, content, chunker and ordinal."""
+    """The unit of retrieval and citation. `chunk_id` is derived from document, content, chunker and ordinal; it stays
+    when the document is renamed.
+    """
 
     chunk_id: str
     document_id: str
@@ -92,7 +94,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come. `stage` is "compare" (which files changed) or "index"; counts are files."""
+    """How far a run has come. `stage` is "fetch" (pages), "compare" (which files changed) or "index"; counts: files."""
 
     stage: str
     num_done: int
@@ -117,7 +119,10 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What one run changed. `num_*` count documents; `dry_run` means that nothing was written."""
+    """What one run changed. `num_*` count documents; `dry_run` means that nothing was written.
+
+    A renamed document counts neither as added nor as removed.
+    """
 
     run_id: str
     num_added: int
@@ -128,10 +133,17 @@ class IngestReport:
     seconds: float
     dry_run: bool
     failures: tuple[Failure, ...] = field(default=())
+    num_renamed: int = 0
 
     @property
     def summary(self) -> str:
-        return f"+{self.num_added} ~{self.num_changed} -{self.num_removed}, {self.num_unchanged} unchanged"
+        counts = f"+{self.num_added} ~{self.num_changed} -{self.num_removed}, {self.num_unchanged} unchanged"
+        return f"{counts}, {self.num_renamed} renamed" if self.num_renamed else counts
+
+    @property
+    def is_change(self) -> bool:
+        """What was cached of the documents may be out of date."""
+        return bool(self.num_changed or self.num_removed or self.num_renamed)
 
 
 class Embedder(Protocol):
@@ -156,6 +168,9 @@ class VectorIndex(Protocol):
 
     def delete(self, chunk_ids: list[str]) -> None:
         """Unknown ids are ignored."""
+
+    def relabel(self, chunks: list[IndexedChunk]) -> None:
+        """These vectors belong to other documents now; unknown ids are ignored."""
 
     def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int) -> list[Hit]:
         """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""

@@ -1,6 +1,7 @@
 """The facade over all facts: one object that the server and the command line use to ingest and to search."""
 
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from ingest.catalog import Catalog
 from ingest.chunk import ChunkSizes
 from ingest.documents import Chunk, Document, Embedder, Failure, Hit, IngestReport, Parity, Progress
 from ingest.lexical import Fts5Index
+from ingest.origins import FolderOrigin, OnProgress, Origin
+from ingest.patterns import Selection
 from ingest.pipeline import Pipeline
+from ingest.runs import Run, RunBook
 from ingest.tables import FactTables
+from ingest.uploads import Uploads
 from ingest.vectors import ChromaIndex
+from ingest.web.pages import PageStore
 from ingest.writer import IndexWriter
 
 SELF_SEARCH = 10
@@ -28,7 +34,17 @@ class FactStore:
     go on meanwhile and see each document whole, before or after.
     """
 
-    def __init__(self, tables: FactTables, vectors: ChromaIndex, embedder: Embedder, pipeline: "PipelineMaker") -> None:
+    def __init__(
+        self,
+        data: DataDirectory,
+        settings: IngestSettings,
+        tables: FactTables,
+        vectors: ChromaIndex,
+        embedder: Embedder,
+        pipeline: "PipelineMaker",
+    ) -> None:
+        self._data = data
+        self._settings = settings
         self._tables = tables
         self._vectors = vectors
         self._embedder = embedder
@@ -37,7 +53,10 @@ class FactStore:
         self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder)
         self._pipeline = pipeline(self._catalog, self._writer)
         self._writing = threading.Lock()
+        self._runs = RunBook(tables)
         self._writer.heal()
+        self._runs.mark_interrupted()
+        Uploads(data).clear_incoming()
 
     @staticmethod
     def open(
@@ -51,7 +70,7 @@ class FactStore:
             return Pipeline(settings, catalog, writer, sizes, embedder.identity)
 
         vectors = ChromaIndex(data.chroma, embedder.identity)
-        return FactStore(FactTables(data.database), vectors, embedder, make)
+        return FactStore(data, settings, FactTables(data.database), vectors, embedder, make)
 
     def ingest(
         self,
@@ -59,45 +78,85 @@ class FactStore:
         knowledge_base: str,
         *,
         dry_run: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: OnProgress | None = None,
+        selection: Selection | None = None,
     ) -> IngestReport:
         """Bring the knowledge base up to date with a folder (what has gone from it is removed) or one file.
 
-        Raises BadRequestError for a source that does not exist or a name that is none. Files that fail are in the
-        report. A run that is interrupted is resumed by the next one; what it had indexed stays.
+        selection: which files of the folder count; what it leaves out is removed like what has gone. Default: all but
+        what `ingest.exclude` names. Raises BadRequestError for a source that does not exist or a name that is none.
+        Files that fail are in the report. A run that is interrupted is resumed by the next one; what it had indexed
+        stays.
         """
-        if not NAME.fullmatch(knowledge_base):
-            raise BadRequestError(
-                f"{knowledge_base!r} is no name for a knowledge base.",
-                "knowledge_base",
-                hint="Use lower-case letters, digits, '.', '_' and '-'.",
-            )
+        chosen = selection or Selection(self._settings.include, self._settings.exclude)
+        return self.ingest_from(FolderOrigin(source, chosen), knowledge_base, dry_run=dry_run, on_progress=on_progress)
+
+    def ingest_from(
+        self, origin: Origin, knowledge_base: str, *, dry_run: bool = False, on_progress: OnProgress | None = None
+    ) -> IngestReport:
+        """The same for any source. The run and its report are kept, unless it is a dry run."""
+        check_name(knowledge_base)
+        run_id = uuid.uuid4().hex[:12]
+        tell = on_progress or (lambda _: None)
         with self._writing:
-            return self._pipeline.run(
-                source, knowledge_base, dry_run=dry_run, on_progress=on_progress or (lambda _: None)
-            )
+            if dry_run:
+                return self._pipeline.run(origin, knowledge_base, run_id, dry_run=True, on_progress=tell)
+            self._runs.start(run_id, knowledge_base, origin.label)
+
+            def advance(progress: Progress) -> None:
+                self._runs.advance(run_id, progress)
+                tell(progress)
+
+            try:
+                report = self._pipeline.run(origin, knowledge_base, run_id, dry_run=False, on_progress=advance)
+                origin.settle(report)
+            except BaseException as error:
+                self._runs.stop(run_id, error)
+                raise
+            self._runs.finish(report)
+            return report
+
+    def runs(self, limit: int = 20) -> list[Run]:
+        """The latest first, without the single failures."""
+        return self._runs.runs(limit)
+
+    def run(self, run_id: str) -> Run:
+        """Raises NotFoundError."""
+        return self._runs.run(run_id)
 
     def remove(self, knowledge_base: str, path: str | None = None) -> int:
-        """Remove one document, or all of the knowledge base. Returns how many there were; the files stay."""
+        """Remove one document, or all of the knowledge base. Returns how many there were.
+
+        Files of the operator's stay; those that were kept here for the document (an upload, a page) go first, so that
+        one who was killed half-way can be told to do it again.
+        """
         with self._writing:
             entries = self._catalog.entries(knowledge_base)
             chosen = [entry for entry in entries if path is None or entry.state.path == path]
+            for entry in chosen:
+                Uploads(self._data).remove(entry.state.root, entry.state.path)
+                PageStore(self._data, knowledge_base).remove_of(entry.state.root, entry.state.path)
             self._writer.remove([entry.document.document_id for entry in chosen])
             for item in self._catalog.failures(knowledge_base):
                 if path is None or item.state.path == path:
                     self._catalog.forget_failure(knowledge_base, item.state.path)
             return len(chosen)
 
+    def root_of(self, document_id: str) -> str:
+        """The folder that a document was found in; "" for an unknown one."""
+        return self._catalog.root_of(document_id)
+
     def documents(self, knowledge_base: str | None = None) -> list[Document]:
         """By knowledge base and path."""
         return [entry.document for entry in self._catalog.entries(knowledge_base)]
 
     def document(self, document_id: str) -> Document:
-        """Raises NotFoundError."""
-        found = self._catalog.documents([document_id])
-        if not found:
-            raise NotFoundError(f"There is no document {document_id}.", "document_not_found")
-        return found[document_id]
+        """By its id, or by one that it had before it was renamed. Raises NotFoundError."""
+        for key in (document_id, self._catalog.current_id(document_id)):
+            found = self._catalog.documents([key])
+            if found:
+                return found[key]
+        raise NotFoundError(f"There is no document {document_id}.", "document_not_found")
 
     def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """Ids that are gone are left out."""
@@ -143,6 +202,16 @@ class FactStore:
         with self._writing:
             self._vectors.close()
             self._tables.close()
+
+
+def check_name(knowledge_base: str) -> None:
+    """Raises BadRequestError for what is no name of a knowledge base."""
+    if not NAME.fullmatch(knowledge_base):
+        raise BadRequestError(
+            f"{knowledge_base!r} is no name for a knowledge base.",
+            "knowledge_base",
+            hint="Use lower-case letters, digits, '.', '_' and '-'.",
+        )
 
 
 PipelineMaker = Callable[[Catalog, IndexWriter], Pipeline]

@@ -40,9 +40,14 @@ class ChromaIndex:
             self._collection.upsert(
                 ids=[item.chunk.chunk_id for item in part],
                 embeddings=vectors[start : start + self._max_batch],
-                metadatas=[
-                    {"knowledge_base": item.knowledge_base, "document_id": item.chunk.document_id} for item in part
-                ],
+                metadatas=[_labels(item) for item in part],
+            )
+
+    def relabel(self, chunks: list[IndexedChunk]) -> None:
+        for start in range(0, len(chunks), self._max_batch):
+            part = chunks[start : start + self._max_batch]
+            self._collection.update(
+                ids=[item.chunk.chunk_id for item in part], metadatas=[_labels(item) for item in part]
             )
 
     def delete(self, chunk_ids: list[str]) -> None:
@@ -85,6 +90,11 @@ class ChromaIndex:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _labels(item: IndexedChunk) -> dict[str, str]:
+    """By which a search is narrowed."""
+    return {"knowledge_base": item.knowledge_base, "document_id": item.chunk.document_id}
 
 
 def collection_name(embedder_identity: str) -> str:
