@@ -5,7 +5,9 @@ from fastapi import FastAPI
 from server.api import (
     admin,
     admin_adapters,
+    admin_documents,
     admin_keys,
+    admin_runs,
     chat,
     completions,
     documents,
@@ -30,6 +32,8 @@ ROUTERS = (
     session.router,
     admin_keys.router,
     admin_adapters.router,
+    admin_documents.router,
+    admin_runs.router,
     admin.router,
     page.router,
 )

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from config.environment import prepare_environment
-from config.errors import HousevoiceError, NotFoundError
+from config.errors import HousevoiceError, NotFoundError, OverloadedError
 from config.settings import Settings
 from ingest.store import FactStore
 
@@ -126,4 +126,6 @@ def _error(response: httpx.Response) -> HousevoiceError:
         message = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = response.text[:200]
+    if response.status_code == 429:
+        return OverloadedError(str(message).removesuffix(" Retry later."))
     return HousevoiceError(f"The server answered {response.status_code}: {message}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from config.settings import Settings, load_settings
-from server.cli import adapter, ask, doctor, facts, keys, listing, serve
+from server.cli import adapter, ask, doctor, facts, ingest, keys, listing, serve
 from server.cli.console import errors_for_people
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ facts.register(app)
 ask.register(app)
 listing.register(app)
 doctor.register(app)
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(keys.app, name="keys")
 

@@ -16,6 +16,8 @@ from config.models import ModelFile
 from config.settings import Settings, load_settings
 from ingest.documents import Chunk, Document, Failure, IngestReport, Parity, Progress
 from ingest.embed import HashEmbedder
+from ingest.origins import Origin
+from ingest.runs import Run
 from server.application import create_app
 from server.brandbook import BrandBook
 from server.engine.fake import FakeEngine, fake_vocabulary
@@ -89,14 +91,15 @@ class FixedStore:
     def __init__(self) -> None:
         self.ingested: list[Path] = []
 
-    def ingest(
+    def ingest_from(
         self,
-        source: Path,
+        origin: Origin,
         knowledge_base: str,
         *,
         dry_run: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
+        source = Path(origin.label)
         self.ingested.append(source)
         if source.name == "bad":
             raise NotFoundError(f"{source} went away.")
@@ -122,6 +125,18 @@ class FixedStore:
 
     def knowledge_bases(self) -> list[str]:
         return ["catering", "company"]
+
+    def remove(self, knowledge_base: str, path: str | None = None) -> int:
+        return 1
+
+    def runs(self, limit: int = 20) -> list[Run]:
+        return []
+
+    def run(self, run_id: str) -> Run:
+        raise NotFoundError(f"There is no ingest run {run_id!r}.")
+
+    def root_of(self, document_id: str) -> str:
+        return "/documents"
 
     def check_parity(self, sample: int = 50) -> Parity:
         return Parity(4, 4, 4, 4, 4)
