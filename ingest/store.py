@@ -55,8 +55,6 @@ class FactStore:
         self._writing = threading.Lock()
         self._runs = RunBook(tables)
         self._writer.heal()
-        self._runs.mark_interrupted()
-        Uploads(data).clear_incoming()
 
     @staticmethod
     def open(
@@ -71,6 +69,13 @@ class FactStore:
 
         vectors = ChromaIndex(data.chroma, embedder.identity)
         return FactStore(data, settings, FactTables(data.database), vectors, embedder, make)
+
+    def recover(self) -> None:
+        """Once, at the start of the process that owns the data directory: no run and no upload goes on yet, so what
+        looks like one was killed.
+        """
+        self._runs.mark_interrupted()
+        Uploads(self._data).clear_incoming()
 
     def ingest(
         self,

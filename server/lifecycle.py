@@ -59,6 +59,7 @@ def _load_facts(services: Services, with_sample: bool) -> Facts:
     settings = services.settings
     embedder = load_embedder(resolve_embedder(settings), settings.ingest.embed_threads, settings.ingest.embed_batch)
     store = FactStore.open(settings.data, settings.ingest, embedder, services.vocabulary.count)
+    store.recover()
     if with_sample:
         bring_in_adapters(services.registry, services.base)
         logger.info("Sample company: %s", bring_in_documents(store).summary)

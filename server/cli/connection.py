@@ -95,6 +95,7 @@ def own_store(settings: Settings, role: str) -> Iterator[FactStore]:
     prepare_environment()
     with settings.data.own(role):
         store = open_store(settings)
+        store.recover()
         try:
             yield store
         finally:

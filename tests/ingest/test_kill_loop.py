@@ -34,6 +34,7 @@ data, folder = sys.argv[1:]
 pipeline.GROUP_CHUNKS = 16
 settings = load_settings(environment={}).ingest.model_copy(update={"chunk_tokens": 40, "parse_seconds": 600.0})
 store = FactStore.open(DataDirectory(Path(data)), settings, HashEmbedder(), lambda text: len(text.split()))
+store.recover()
 store.ingest(Path(folder), "kb", on_progress=lambda progress: print(progress.stage, progress.num_done, flush=True))
 """
 
@@ -140,8 +141,10 @@ def test_killed_at_random_points(
         folder.change()
     assert num_killed == num_kills
     store = open_store()
-    assert RunState.RUNNING not in {run.state for run in store.runs(1000)}
-    assert RunState.INTERRUPTED in {run.state for run in store.runs(1000)}
+    store.recover()
+    states = {run.state for run in store.runs(1000)}
+    assert RunState.INTERRUPTED in states
+    assert RunState.RUNNING not in states
     store.ingest(folder.path, "kb")
     assert_exactly(store, folder.words, num_parts)
     assert store.ingest(folder.path, "kb").num_unchanged == len(folder.words)

@@ -71,7 +71,12 @@ def test_a_killed_run_is_shown_as_interrupted(open_store: OpenStore, folder: Pat
     with sqlite3.connect(tmp_path / "data" / "housevoice.db") as connection:
         connection.execute("UPDATE ingest_runs SET state = 'running', report = ''")
     connection.close()
-    assert open_store().run(report.run_id).state is RunState.INTERRUPTED
+    store = open_store()
+    (tmp_path / "data" / "incoming").mkdir()
+    (tmp_path / "data" / "incoming" / "half").write_bytes(b"half a file")
+    store.recover()
+    assert store.run(report.run_id).state is RunState.INTERRUPTED
+    assert not (tmp_path / "data" / "incoming").exists()
 
 
 def test_a_dry_run_leaves_no_trace(open_store: OpenStore, folder: Path) -> None:
