@@ -54,6 +54,21 @@ class DataDirectory:
         return self.root / "models"
 
     @property
+    def uploads(self) -> Path:
+        """Files that came over the API, by knowledge base."""
+        return self.root / "uploads"
+
+    @property
+    def web(self) -> Path:
+        """Fetched pages, by knowledge base."""
+        return self.root / "web"
+
+    @property
+    def incoming(self) -> Path:
+        """Uploads that are not complete yet; emptied at each start."""
+        return self.root / "incoming"
+
+    @property
     def backups(self) -> Path:
         return self.root / "backups"
 

@@ -86,7 +86,17 @@ class IngestSettings(Section):
     parse_memory_bytes: PositiveInt
     ocr: Literal["off", "auto"]
     ocr_seconds: PositiveSeconds
+    include: tuple[str, ...]
     exclude: tuple[str, ...]
+
+
+class WebSettings(Section):
+    allow: tuple[str, ...]
+    max_pages: PositiveInt
+    max_page_bytes: PositiveInt
+    max_redirects: Count
+    page_seconds: PositiveSeconds
+    pause_seconds: Annotated[float, Field(ge=0)]
 
 
 class IndexSettings(Section):
@@ -120,6 +130,7 @@ class Settings(Section):
     engine: EngineSettings
     ingest: IngestSettings
     index: IndexSettings
+    web: WebSettings
     retrieval: RetrievalSettings
 
     @property

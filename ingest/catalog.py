@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingest.documents import Chunk, Document, Failure
 from ingest.tables import FactTables
@@ -92,6 +92,22 @@ class Catalog:
             FailedFile(Failure(row["path"], row["reason"], row["detail"]), _state(row), row["recipe"]) for row in rows
         ]
 
+    def roots(self, knowledge_base: str) -> list[str]:
+        """Folders that its documents and failures were found in."""
+        with self._tables.reading() as connection:
+            rows = connection.execute(
+                "SELECT root FROM documents WHERE knowledge_base = ?1"
+                " UNION SELECT root FROM failures WHERE knowledge_base = ?1 ORDER BY 1",
+                (knowledge_base,),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def root_of(self, document_id: str) -> str:
+        """The folder that a document was found in; "" for an unknown one."""
+        with self._tables.reading() as connection:
+            row = connection.execute("SELECT root FROM documents WHERE document_id = ?", (document_id,)).fetchone()
+        return str(row[0]) if row else ""
+
     def knowledge_bases(self) -> list[str]:
         with self._tables.reading() as connection:
             rows = connection.execute("SELECT DISTINCT knowledge_base FROM documents ORDER BY 1").fetchall()
@@ -120,6 +136,7 @@ class Catalog:
                 ),
             )
             connection.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", map(_chunk_row, chunks))
+            connection.execute("DELETE FROM document_aliases WHERE document_id = ?", (document.document_id,))
             self.forget_failure(document.knowledge_base, document.path)
 
     def touch(self, entry: Entry) -> None:
@@ -135,7 +152,45 @@ class Catalog:
 
     def remove(self, document_ids: Sequence[str]) -> None:
         with self._tables.transaction() as connection:
-            connection.executemany("DELETE FROM documents WHERE document_id = ?", [(key,) for key in document_ids])
+            keys = [(key,) for key in document_ids]
+            connection.executemany("DELETE FROM documents WHERE document_id = ?", keys)
+            connection.executemany("DELETE FROM document_aliases WHERE current_id = ?", keys)
+
+    def move(self, old_id: str, entry: Entry) -> None:
+        """Under a new id and path, with the chunks that it has. Its vectors are noted as mislabelled."""
+        new_id = entry.document.document_id
+        chunks = [replace(chunk, document_id=new_id) for chunk in self.chunks_of([old_id])]
+        with self._tables.transaction() as connection:
+            self.redirect(old_id, new_id)
+            self.remove([old_id])
+            self.put(entry, chunks)
+            connection.executemany(
+                "INSERT OR IGNORE INTO mislabelled_vectors VALUES (?)", [(chunk.chunk_id,) for chunk in chunks]
+            )
+
+    def mislabelled(self) -> list[str]:
+        with self._tables.reading() as connection:
+            return [row[0] for row in connection.execute("SELECT chunk_id FROM mislabelled_vectors").fetchall()]
+
+    def settle_labels(self, chunk_ids: Sequence[str]) -> None:
+        with self._tables.transaction() as connection:
+            connection.executemany("DELETE FROM mislabelled_vectors WHERE chunk_id = ?", [(key,) for key in chunk_ids])
+
+    def redirect(self, old_id: str, new_id: str) -> None:
+        """Links to a document that was renamed lead on, over any number of renames, until something else takes its
+        place.
+        """
+        with self._tables.transaction() as connection:
+            connection.execute("UPDATE document_aliases SET current_id = ? WHERE current_id = ?", (new_id, old_id))
+            connection.execute("INSERT OR REPLACE INTO document_aliases VALUES (?, ?)", (old_id, new_id))
+
+    def current_id(self, document_id: str) -> str:
+        """Where a renamed document is now; the id itself where it was not renamed."""
+        with self._tables.reading() as connection:
+            row = connection.execute(
+                "SELECT current_id FROM document_aliases WHERE document_id = ?", (document_id,)
+            ).fetchone()
+        return str(row[0]) if row else document_id
 
     def put_failure(self, knowledge_base: str, failed: FailedFile) -> None:
         failure, state = failed.failure, failed.state

@@ -30,7 +30,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """tags, date (ISO 8601), supersedes: what the document says of itself; documents that it replaces are named by path.
+    """tags, date (ISO 8601), supersedes: what the document says of itself; what it replaces is named by path.
     access: what it says about its readers, None where it says nothing. unread: its parts that could not be read
     (attachments, scanned pages), by their place in it.
     """
@@ -47,7 +47,9 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The unit of retrieval and citation. `chunk_id` is derived from document, content, chunker and ordinal."""
+    """The unit of retrieval and citation. `chunk_id` is derived from document, content, chunker and ordinal; it stays
+    when the document is renamed.
+    """
 
     chunk_id: str
     document_id: str
@@ -108,7 +110,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come. `stage` is "compare" (which files changed) or "index"; counts are files."""
+    """How far a run has come. `stage` is "fetch" (pages), "compare" (which files changed) or "index"; counts: files."""
 
     stage: str
     num_done: int
@@ -133,7 +135,10 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What one run changed. `num_*` count documents; `dry_run` means that nothing was written."""
+    """What one run changed. `num_*` count documents; `dry_run` means that nothing was written.
+
+    A renamed document counts neither as added nor as removed.
+    """
 
     run_id: str
     num_added: int
@@ -144,10 +149,17 @@ class IngestReport:
     seconds: float
     dry_run: bool
     failures: tuple[Failure, ...] = field(default=())
+    num_renamed: int = 0
 
     @property
     def summary(self) -> str:
-        return f"+{self.num_added} ~{self.num_changed} -{self.num_removed}, {self.num_unchanged} unchanged"
+        counts = f"+{self.num_added} ~{self.num_changed} -{self.num_removed}, {self.num_unchanged} unchanged"
+        return f"{counts}, {self.num_renamed} renamed" if self.num_renamed else counts
+
+    @property
+    def is_change(self) -> bool:
+        """What was cached of the documents may be out of date."""
+        return bool(self.num_changed or self.num_removed or self.num_renamed)
 
 
 class Embedder(Protocol):
@@ -175,6 +187,9 @@ class VectorIndex(Protocol):
 
     def relabel(self, labels: dict[str, str]) -> None:
         """Set the access label by chunk id, without touching the vector. Unknown ids are ignored."""
+
+    def reassign(self, chunks: list[IndexedChunk]) -> None:
+        """These vectors belong to other documents now; unknown ids are ignored."""
 
     def search(self, vector: Vectors, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope) -> list[Hit]:
         """Best first by cosine similarity, at most `limit`, filtered inside the query. `vector` has shape (1, d)."""

@@ -20,7 +20,7 @@ from ingest.scan import SourceFile
 from ingest.store import FactStore
 from ingest.writer import Prepared
 
-INDEX_TABLES = ("documents", "chunks", "document_labels", "doubtful_vectors", "schema_version")
+INDEX_TABLES = ("documents", "chunks", "document_labels", "doubtful_vectors", "mislabelled_vectors", "schema_version")
 ACCESS_TABLES = ("access_rules", "access_labels", "document_access", "stale_labels")
 """Adopted by `AccessKeeper`, as chunks and vectors carry them too."""
 
@@ -153,7 +153,13 @@ class Follower:
         """With the access that the live generation gives it now; what the file says of it is the next ingest's."""
         pipeline, document = self._built.pipeline, entry.document
         drafts = chunk_document(parsed, pipeline.sizes)
-        chunks = chunks_from(drafts, document.document_id, document.content_hash, pipeline.recipe)
+        chunks = chunks_from(
+            drafts,
+            pipeline.free_key(document.document_id, document.content_hash),
+            document.document_id,
+            document.content_hash,
+            pipeline.recipe,
+        )
         made = replace(document, title=parsed.title, media_type=parsed.media_type, num_chunks=len(chunks))
         access = self._live.access.kept(document.document_id, document.path, document.knowledge_base)
         return Prepared(replace(entry, document=made, recipe=pipeline.recipe), chunks, access, labels)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, ModelError
@@ -21,6 +20,8 @@ from ingest.documents import Chunk, Document, Embedder, Failure, IngestReport, P
 from ingest.embedders import EmbedderShelf, MissingEmbedder
 from ingest.generation import Card, IndexFolder, recipe_of
 from ingest.old_layout import mark_new_layout, move_old_layout
+from ingest.origins import Origin
+from ingest.runs import Run
 from ingest.store import FactStore
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,9 @@ class IndexGenerations:
         card = self.folder.card(number)
         embedder = self._embedder(card, needs_embedder)
         settings = self._settings.model_copy(update={"chunk_tokens": card.recipe.chunk_tokens})
-        store = FactStore.open(self.folder.folder(number), settings, embedder, self._count_tokens, keeps_older=True)
+        store = FactStore.open(
+            self.folder.folder(number), settings, embedder, self._count_tokens, files=self.data, keeps_older=True
+        )
         return Generation(card, store)
 
     def switch(self, to: Generation) -> None:
@@ -163,16 +166,33 @@ class IndexGenerations:
 
     # The part of `FactStore` that does not care which generation answers.
 
-    def ingest(
+    def recover(self) -> None:
+        """Once, at the start of the process that owns the data directory."""
+        self._live.store.recover()
+
+    def ingest_from(
         self,
-        source: Path,
+        origin: Origin,
         knowledge_base: str,
         *,
         dry_run: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         with self.writing() as live:
-            return live.store.ingest(source, knowledge_base, dry_run=dry_run, on_progress=on_progress)
+            return live.store.ingest_from(origin, knowledge_base, dry_run=dry_run, on_progress=on_progress)
+
+    def runs(self, limit: int = 20) -> list[Run]:
+        with self.using() as live:
+            return live.store.runs(limit)
+
+    def run(self, run_id: str) -> Run:
+        """Raises NotFoundError."""
+        with self.using() as live:
+            return live.store.run(run_id)
+
+    def root_of(self, document_id: str) -> str:
+        with self.using() as live:
+            return live.store.root_of(document_id)
 
     def remove(self, knowledge_base: str, path: str | None = None) -> int:
         with self.writing() as live:

@@ -31,6 +31,12 @@ def labels_of(document: Document, parsed: ParsedDocument) -> frozenset[Label]:
     return frozenset(labels | {(Kind.STEM, name.stem) for name in names_of(document)})
 
 
+def moved_labels(document: Document, old: frozenset[Label]) -> frozenset[Label]:
+    """Of a document that was only renamed: its tags, and the stems of its new name."""
+    tags = {(kind, value) for kind, value in old if kind is Kind.TAG}
+    return frozenset(tags | {(Kind.STEM, name.stem) for name in names_of(document)})
+
+
 class Labels:
     """Writes join the transaction that the caller has opened on the tables."""
 

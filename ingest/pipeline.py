@@ -6,34 +6,34 @@ paths, and written in that order.
 
 import hashlib
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
 
 from config.settings import IngestSettings
 from ingest.access.keeper import AccessKeeper
-from ingest.catalog import Catalog, Entry, FailedFile
+from ingest.catalog import Catalog, Entry, FailedFile, FileState
 from ingest.chunk import CHUNKER_VERSION, ChunkDraft, ChunkSizes, chunk_document
 from ingest.documents import Chunk, Document, Failure, IngestReport, Progress
-from ingest.labels import labels_of
+from ingest.labels import labels_of, moved_labels
+from ingest.origins import OnProgress, Origin
 from ingest.parse.dispatch import PARSER_VERSION
 from ingest.parse.limits import limits_of
 from ingest.parse.pool import ParsePool
 from ingest.parse.reasons import ParseError
 from ingest.parse.wire import Parsed
-from ingest.scan import Plan, SourceFile, compare, find_source, hash_file
-from ingest.writer import IndexWriter, Prepared
+from ingest.scan import Plan, Renamed, Source, SourceFile, compare, hash_file
+from ingest.writer import IndexWriter, Moved, Prepared
 
 GROUP_CHUNKS = 128
 """Chunks embedded and written together: several batches of like length, and one commit."""
 
+GROUP_DOCUMENTS = 100
+"""Renamed documents moved together."""
+
 LOOK_AHEAD = 4
 """Files in parsing beyond those that the workers hold, so that none waits for the embedder."""
-
-OnProgress = Callable[[Progress], None]
 
 
 def document_id_of(knowledge_base: str, path: str) -> str:
@@ -46,11 +46,13 @@ def chunk_id_of(document_id: str, content_hash: str, recipe: str, ordinal: int) 
     return hashlib.sha256(f"{document_id}\0{content_hash}\0{recipe}\0{ordinal}".encode()).hexdigest()[:20]
 
 
-def chunks_from(drafts: Sequence[ChunkDraft], document_id: str, content_hash: str, recipe: str) -> tuple[Chunk, ...]:
-    """Drafts with their identity."""
+def chunks_from(
+    drafts: Sequence[ChunkDraft], key: str, document_id: str, content_hash: str, recipe: str
+) -> tuple[Chunk, ...]:
+    """Drafts with their identity. `key`: see `Pipeline.free_key`."""
     return tuple(
         Chunk(
-            chunk_id=chunk_id_of(document_id, content_hash, recipe, ordinal),
+            chunk_id=chunk_id_of(key, content_hash, recipe, ordinal),
             document_id=document_id,
             ordinal=ordinal,
             text=draft.text,
@@ -69,6 +71,7 @@ class Tally:
     num_added: int = 0
     num_changed: int = 0
     num_removed: int = 0
+    num_renamed: int = 0
     num_chunks: int = 0
     failures: list[Failure] = field(default_factory=list)
 
@@ -107,19 +110,23 @@ class Pipeline:
     def sizes(self) -> ChunkSizes:
         return self._sizes
 
-    def run(self, source: Path, knowledge_base: str, *, dry_run: bool, on_progress: OnProgress) -> IngestReport:
+    def run(
+        self, origin: Origin, knowledge_base: str, run_id: str, *, dry_run: bool, on_progress: OnProgress
+    ) -> IngestReport:
         started = time.monotonic()
+        source = self._find(origin, knowledge_base, on_progress)
         plan = self._plan(source, knowledge_base, dry_run, on_progress)
-        tally = Tally(failures=[item.failure for item in plan.still_failing])
+        tally = Tally(failures=[*source.failures, *(item.failure for item in plan.still_failing)])
         if dry_run:
             tally.num_added, tally.num_changed = len(plan.new), len(plan.changed)
-            tally.num_removed = len(plan.removed)
+            tally.num_removed, tally.num_renamed = len(plan.removed), len(plan.renamed)
         else:
-            self._settle_plan(plan, knowledge_base, tally)
+            self._settle_plan(plan, source, knowledge_base, tally)
+            self._move(plan, tally)
             self._index(plan, knowledge_base, tally, on_progress)
         tally.failures += self._access.problems(knowledge_base)
         return IngestReport(
-            run_id=uuid.uuid4().hex[:12],
+            run_id=run_id,
             num_added=tally.num_added,
             num_changed=tally.num_changed,
             num_removed=tally.num_removed,
@@ -128,18 +135,20 @@ class Pipeline:
             seconds=time.monotonic() - started,
             dry_run=dry_run,
             failures=tuple(sorted(tally.failures, key=lambda failure: failure.path)),
+            num_renamed=tally.num_renamed,
         )
 
-    def _plan(self, source: Path, knowledge_base: str, dry_run: bool, on_progress: OnProgress) -> Plan:
+    def _find(self, origin: Origin, knowledge_base: str, on_progress: OnProgress) -> Source:
+        return origin.find(self._catalog.roots(knowledge_base), on_progress)
+
+    def _plan(self, source: Source, knowledge_base: str, dry_run: bool, on_progress: OnProgress) -> Plan:
         entries = [self._accepted(entry) for entry in self._catalog.entries(knowledge_base)]
         failed = self._catalog.failures(knowledge_base)
-        roots = sorted({entry.state.root for entry in entries} | {item.state.root for item in failed})
-        found = find_source(source, self._settings.exclude, roots)
-        on_progress(Progress("compare", 0, len(found.files), ""))
+        on_progress(Progress("compare", 0, len(source.files), ""))
         if not dry_run:
-            self._access.begin(knowledge_base, found.files)
-        plan = compare(found, entries, failed, self._recipe, self._failure_recipe, hash_file)
-        on_progress(Progress("compare", len(found.files), len(found.files), ""))
+            self._access.begin(knowledge_base, source.files)
+        plan = compare(source, entries, failed, self._recipe, self._failure_recipe, hash_file)
+        on_progress(Progress("compare", len(source.files), len(source.files), ""))
         return plan
 
     def _accepted(self, entry: Entry) -> Entry:
@@ -147,17 +156,46 @@ class Pipeline:
         is_kept = self._keeps_older and entry.recipe.endswith(self._embedder_part)
         return replace(entry, recipe=self._recipe) if is_kept else entry
 
-    def _settle_plan(self, plan: Plan, knowledge_base: str, tally: Tally) -> None:
+    def _settle_plan(self, plan: Plan, source: Source, knowledge_base: str, tally: Tally) -> None:
         for entry in plan.touched:
             self._catalog.touch(entry)
         for item in plan.forgotten:
             self._catalog.forget_failure(knowledge_base, item.state.path)
+        for failure in source.failures:
+            self._catalog.put_failure(
+                knowledge_base, FailedFile(failure, FileState(source.root, failure.path, 0, 0), "")
+            )
         self._writer.remove([entry.document.document_id for entry in plan.removed])
         tally.num_removed += len(plan.removed)
+
+    def _move(self, plan: Plan, tally: Tally) -> None:
+        """Renamed documents whose name does not matter take their chunks along; the others are parsed below."""
+        for renamed in plan.renamed:
+            if not renamed.keeps_text:
+                old = renamed.entry.document
+                self._writer.redirect(old.document_id, document_id_of(old.knowledge_base, renamed.file.state.path))
+        moved = [self._moved(renamed) for renamed in plan.renamed if renamed.keeps_text]
+        for start in range(0, len(moved), GROUP_DOCUMENTS):
+            self._writer.move(moved[start : start + GROUP_DOCUMENTS])
+        tally.num_renamed += len(plan.renamed)
+
+    def _moved(self, renamed: Renamed) -> Moved:
+        old, state = renamed.entry.document, renamed.file.state
+        document = replace(
+            old,
+            document_id=document_id_of(old.knowledge_base, state.path),
+            path=state.path,
+            modified_unix_seconds=state.modified_nanoseconds // 1_000_000_000,
+        )
+        access = self._access.moved(old.document_id, old.path, document.document_id, document.path)
+        labels = moved_labels(document, self._writer.labels_of(old.document_id))
+        recipe = self._catalog.entries_by_id([old.document_id])[old.document_id].recipe
+        return Moved(old.document_id, Entry(document, state, recipe), access, labels)
 
     def _index(self, plan: Plan, knowledge_base: str, tally: Tally, on_progress: OnProgress) -> None:
         group: list[Prepared] = []
         changed = {file.state.path for file in plan.changed}
+        renamed = {item.file.state.path for item in plan.renamed}
         for num_done, outcome in enumerate(self.outcomes(plan.work)):
             path = outcome.file.state.path
             on_progress(Progress("index", num_done, len(plan.work), path))
@@ -167,9 +205,9 @@ class Pipeline:
             tally.failures += [replace(part, path=f"{path}, {part.path}") for part in outcome.result.document.unread]
             group.append(self._prepare(outcome.file, outcome.result, knowledge_base))
             if sum(len(prepared.chunks) for prepared in group) >= GROUP_CHUNKS:
-                self._write(group, changed, tally)
+                self._write(group, changed, renamed, tally)
                 group = []
-        self._write(group, changed, tally)
+        self._write(group, changed, renamed, tally)
         on_progress(Progress("index", len(plan.work), len(plan.work), ""))
 
     def outcomes(self, files: Sequence[SourceFile]) -> "Iterator[Outcome]":
@@ -180,7 +218,7 @@ class Pipeline:
         with ParsePool(limits, self._settings.parse_workers) as pool:
             while True:
                 while len(waiting) < self._settings.parse_workers + LOOK_AHEAD and (file := next(remaining, None)):
-                    waiting.append((file, pool.submit(file.absolute, PurePosixPath(file.state.path).name)))
+                    waiting.append((file, pool.submit(file.absolute, file.hint)))
                 if not waiting:
                     return
                 file, future = waiting.popleft()
@@ -189,7 +227,8 @@ class Pipeline:
     def _prepare(self, file: SourceFile, parsed: Parsed, knowledge_base: str) -> Prepared:
         document_id = document_id_of(knowledge_base, file.state.path)
         drafts = chunk_document(parsed.document, self._sizes)
-        chunks = chunks_from(drafts, document_id, parsed.content_hash, self._recipe)
+        key = self.free_key(document_id, parsed.content_hash)
+        chunks = chunks_from(drafts, key, document_id, parsed.content_hash, self._recipe)
         document = Document(
             document_id=document_id,
             knowledge_base=knowledge_base,
@@ -205,11 +244,21 @@ class Pipeline:
         labels = labels_of(document, parsed.document)
         return Prepared(Entry(document, file.state, self._recipe), chunks, access, labels)
 
-    def _write(self, group: list[Prepared], changed: set[str], tally: Tally) -> None:
+    def free_key(self, document_id: str, content_hash: str) -> str:
+        """What its chunks' ids are made of: the document's id, unless one that was renamed took these ids along."""
+        key = document_id
+        while True:
+            first = chunk_id_of(key, content_hash, self._recipe, 0)
+            holder = self._catalog.chunks([first]).get(first)
+            if holder is None or holder.document_id == document_id:
+                return key
+            key += "+"
+
+    def _write(self, group: list[Prepared], changed: set[str], renamed: set[str], tally: Tally) -> None:
         self._writer.write(group, self._sizes)
-        num_changed = sum(1 for prepared in group if prepared.entry.state.path in changed)
-        tally.num_changed += num_changed
-        tally.num_added += len(group) - num_changed
+        paths = {prepared.entry.state.path for prepared in group}
+        tally.num_changed += len(paths & changed)
+        tally.num_added += len(paths - changed - renamed)
         tally.num_chunks += sum(len(prepared.chunks) for prepared in group)
 
     def _fail(self, file: SourceFile, error: ParseError, knowledge_base: str, was_indexed: bool, tally: Tally) -> None:

@@ -1,6 +1,7 @@
 """The facade over all facts: one object that the server and the command line use to ingest and to search."""
 
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +21,16 @@ from ingest.documents import Chunk, Document, Embedder, Failure, Hit, IngestRepo
 from ingest.filters import EVERYTHING, UNRESTRICTED, SearchFilter, SearchScope
 from ingest.labels import Labels
 from ingest.lexical import Fts5Index
+from ingest.origins import FolderOrigin, OnProgress, Origin
+from ingest.patterns import Selection
 from ingest.pipeline import Pipeline
+from ingest.runs import Run, RunBook
 from ingest.selection import DocumentSelector
 from ingest.tables import FactTables
+from ingest.uploads import Uploads
 from ingest.vectors import ChromaIndex
 from ingest.versions import newer_versions
+from ingest.web.pages import PageStore
 from ingest.writer import IndexWriter
 
 SELF_SEARCH = 10
@@ -53,7 +59,17 @@ class FactStore:
     go on meanwhile and see each document whole, before or after.
     """
 
-    def __init__(self, tables: FactTables, vectors: ChromaIndex, embedder: Embedder, pipeline: "PipelineMaker") -> None:
+    def __init__(
+        self,
+        files: DataDirectory,
+        settings: IngestSettings,
+        tables: FactTables,
+        vectors: ChromaIndex,
+        embedder: Embedder,
+        pipeline: "PipelineMaker",
+    ) -> None:
+        self._files = files
+        self._settings = settings
         self._tables = tables
         self._vectors = vectors
         self._embedder = embedder
@@ -66,6 +82,7 @@ class FactStore:
         self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder, self._access, self._labels)
         self._pipeline = pipeline(self._catalog, self._writer, self._access)
         self._writing = threading.Lock()
+        self._runs = RunBook(tables)
         self.parts = StoreParts(
             tables,
             self._catalog,
@@ -86,11 +103,13 @@ class FactStore:
         embedder: Embedder,
         count_tokens: Callable[[str], int],
         *,
+        files: DataDirectory | None = None,
         keeps_older: bool = False,
     ) -> "FactStore":
         """Open or create, and mend what a killed process left. `count_tokens` counts in the base model's tokens.
 
-        keeps_older: unchanged files stay as an older parser or chunker of ours made them.
+        files: where uploads and pages are kept, if not in `data`. keeps_older: unchanged files stay as an older parser
+        or chunker of ours made them.
         """
         data.create()
         sizes = ChunkSizes(settings.chunk_tokens, embedder.max_tokens, count_tokens, embedder.count_tokens)
@@ -99,7 +118,14 @@ class FactStore:
             return Pipeline(settings, catalog, writer, sizes, embedder.identity, access, keeps_older=keeps_older)
 
         vectors = ChromaIndex(data.chroma, embedder.identity)
-        return FactStore(FactTables(data.database), vectors, embedder, make)
+        return FactStore(files or data, settings, FactTables(data.database), vectors, embedder, make)
+
+    def recover(self) -> None:
+        """Once, at the start of the process that owns the data directory: no run and no upload goes on yet, so what
+        looks like one was killed.
+        """
+        self._runs.mark_interrupted()
+        Uploads(self._files).clear_incoming()
 
     def ingest(
         self,
@@ -107,41 +133,86 @@ class FactStore:
         knowledge_base: str,
         *,
         dry_run: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: OnProgress | None = None,
+        selection: Selection | None = None,
     ) -> IngestReport:
         """Bring the knowledge base up to date with a folder (what has gone from it is removed) or one file.
 
-        Raises BadRequestError for a source that does not exist or a name that is none. Files that fail are in the
-        report. A run that is interrupted is resumed by the next one; what it had indexed stays.
+        selection: which files of the folder count; what it leaves out is removed like what has gone. Default: all but
+        what `ingest.exclude` names. Raises BadRequestError for a source that does not exist or a name that is none.
+        Files that fail are in the report. A run that is interrupted is resumed by the next one; what it had indexed
+        stays.
         """
+        chosen = selection or Selection(self._settings.include, self._settings.exclude)
+        return self.ingest_from(FolderOrigin(source, chosen), knowledge_base, dry_run=dry_run, on_progress=on_progress)
+
+    def ingest_from(
+        self, origin: Origin, knowledge_base: str, *, dry_run: bool = False, on_progress: OnProgress | None = None
+    ) -> IngestReport:
+        """The same for any source. The run and its report are kept, unless it is a dry run."""
         checked_name(knowledge_base)
+        run_id = uuid.uuid4().hex[:12]
+        tell = on_progress or (lambda _: None)
         with self._writing, clear_disk_errors(self._tables.path.parent):
             self._writer.heal()
-            return self._pipeline.run(
-                source, knowledge_base, dry_run=dry_run, on_progress=on_progress or (lambda _: None)
-            )
+            if dry_run:
+                return self._pipeline.run(origin, knowledge_base, run_id, dry_run=True, on_progress=tell)
+            self._runs.start(run_id, knowledge_base, origin.label)
+
+            def advance(progress: Progress) -> None:
+                self._runs.advance(run_id, progress)
+                tell(progress)
+
+            try:
+                report = self._pipeline.run(origin, knowledge_base, run_id, dry_run=False, on_progress=advance)
+                origin.settle(report)
+            except BaseException as error:
+                self._runs.stop(run_id, error)
+                raise
+            self._runs.finish(report)
+            return report
+
+    def runs(self, limit: int = 20) -> list[Run]:
+        """The latest first, without the single failures."""
+        return self._runs.runs(limit)
+
+    def run(self, run_id: str) -> Run:
+        """Raises NotFoundError."""
+        return self._runs.run(run_id)
 
     def remove(self, knowledge_base: str, path: str | None = None) -> int:
-        """Remove one document, or all of the knowledge base. Returns how many there were; the files stay."""
+        """Remove one document, or all of the knowledge base. Returns how many there were.
+
+        Files of the operator's stay; those that were kept here for the document (an upload, a page) go first, so that
+        one who was killed half-way can be told to do it again.
+        """
         with self._writing, clear_disk_errors(self._tables.path.parent):
             entries = self._catalog.entries(knowledge_base)
             chosen = [entry for entry in entries if path is None or entry.state.path == path]
+            for entry in chosen:
+                Uploads(self._files).remove(entry.state.root, entry.state.path)
+                PageStore(self._files, knowledge_base).remove_of(entry.state.root, entry.state.path)
             self._writer.remove([entry.document.document_id for entry in chosen])
             for item in self._catalog.failures(knowledge_base):
                 if path is None or item.state.path == path:
                     self._catalog.forget_failure(knowledge_base, item.state.path)
             return len(chosen)
 
+    def root_of(self, document_id: str) -> str:
+        """The folder that a document was found in; "" for an unknown one."""
+        return self._catalog.root_of(document_id)
+
     def documents(self, knowledge_base: str | None = None, reader: Reader = ADMIN) -> list[Document]:
         """By knowledge base and path: those that the reader may see."""
         return self._shown([entry.document for entry in self._catalog.entries(knowledge_base)], reader)
 
     def document(self, document_id: str) -> Document:
-        """Raises NotFoundError."""
-        found = self._catalog.documents([document_id])
-        if not found:
-            raise NotFoundError(f"There is no document {document_id}.", "document_not_found")
-        return found[document_id]
+        """By its id, or by one that it had before it was renamed. Raises NotFoundError."""
+        for key in (document_id, self._catalog.current_id(document_id)):
+            found = self._catalog.documents([key])
+            if found:
+                return found[key]
+        raise NotFoundError(f"There is no document {document_id}.", "document_not_found")
 
     def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """Ids that are gone are left out."""
@@ -184,9 +255,10 @@ class FactStore:
 
     def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
         """Raises NotFoundError alike for one that does not exist and one that may not be read."""
-        if not self._check.may_read(document_id, knowledge_bases, reader):
+        found = self._catalog.current_id(document_id)
+        if not self._check.may_read(found, knowledge_bases, reader):
             raise NotFoundError(f"There is no document {document_id!r}.")
-        return self.document(document_id)
+        return self.document(found)
 
     def requirements(self, document_ids: Sequence[str]) -> dict[str, Requirement]:
         """What each document asks of its readers; unknown documents are left out."""

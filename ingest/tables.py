@@ -89,6 +89,27 @@ MIGRATIONS = (
     INSERT INTO document_access SELECT document_id, 'open' FROM documents;
     INSERT INTO stale_labels SELECT document_id FROM documents;
     """,
+    """
+    CREATE TABLE document_aliases (document_id TEXT PRIMARY KEY, current_id TEXT NOT NULL);
+    CREATE INDEX document_aliases_by_current ON document_aliases (current_id);
+    CREATE TABLE mislabelled_vectors (chunk_id TEXT PRIMARY KEY);
+    CREATE TABLE ingest_runs (
+        run_id TEXT PRIMARY KEY,
+        knowledge_base TEXT NOT NULL,
+        source TEXT NOT NULL,
+        state TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        num_done INTEGER NOT NULL,
+        num_total INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        started_unix_seconds REAL NOT NULL,
+        updated_unix_seconds REAL NOT NULL,
+        num_failures INTEGER NOT NULL,
+        report TEXT NOT NULL,
+        failures TEXT NOT NULL,
+        error TEXT NOT NULL
+    );
+    """,
 )
 
 

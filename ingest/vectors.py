@@ -55,6 +55,13 @@ class ChromaIndex:
                 metadatas=[_metadata(item) for item in part],
             )
 
+    def reassign(self, chunks: list[IndexedChunk]) -> None:
+        for start in range(0, len(chunks), self._max_batch):
+            part = chunks[start : start + self._max_batch]
+            self._collection.update(
+                ids=[item.chunk.chunk_id for item in part], metadatas=[_metadata(item) for item in part]
+            )
+
     def delete(self, chunk_ids: list[str]) -> None:
         require_room(self._path)
         for start in range(0, len(chunk_ids), self._max_batch):

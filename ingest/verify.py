@@ -184,7 +184,8 @@ def _groups(ids: Sequence[str]) -> Iterator[list[str]]:
 def _indexed(parts: StoreParts, ids: Sequence[str]) -> list[IndexedChunk]:
     chunks = parts.catalog.chunks(ids)
     documents = parts.catalog.documents(sorted({chunk.document_id for chunk in chunks.values()}))
+    labels = parts.access.labels_of(list(documents))
     owners = ((chunk, documents[chunk.document_id]) for chunk in chunks.values() if chunk.document_id in documents)
     return [
-        IndexedChunk(chunk, owner.knowledge_base, owner.title, parts.access.kept(owner.document_id, owner.path, owner.knowledge_base).label.name) for chunk, owner in owners
+        IndexedChunk(chunk, owner.knowledge_base, owner.title, labels[owner.document_id]) for chunk, owner in owners
     ]

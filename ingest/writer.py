@@ -7,6 +7,9 @@ Catalog, chunks and words lie in one SQLite file and change in one transaction; 
     3. one transaction: document, chunks     <- the document becomes visible, whole
        and words, the new vectors are certain, the old ones are doubtful
     4. delete the old vectors, settle them   killed before 4: they are deleted at the next start
+
+A document that was renamed keeps its chunks under their ids, its words and its vectors; only what says whose they are
+changes: in SQLite, with a note of the vectors that say otherwise, then with those vectors. The next start finishes it.
 """
 
 from collections.abc import Sequence
@@ -37,6 +40,16 @@ class Prepared:
         return [IndexedChunk(chunk, document.knowledge_base, document.title, label) for chunk in self.chunks]
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A document under its new id and path, and the id that it had."""
+
+    old_id: str
+    entry: Entry
+    access: DocumentAccess
+    labels: frozenset[Label]
+
+
 class IndexWriter:
     """The only writer of the catalog and both indexes. One thread at a time."""
 
@@ -62,6 +75,7 @@ class IndexWriter:
         """Finish what a killed process left behind. Returns how many vectors were in doubt."""
         doubtful = self._catalog.doubtful()
         self._drop(doubtful)
+        self._relabel(self._catalog.mislabelled())
         self._access.heal()
         return len(doubtful)
 
@@ -84,6 +98,27 @@ class IndexWriter:
             self._lexical.upsert(chunks)
             self._catalog.settle(new_ids)
         self._drop(old_ids)
+
+    def move(self, batch: Sequence[Moved]) -> None:
+        """Give documents their new places. Nothing is computed; their old ids lead to the new ones."""
+        with self._tables.transaction():
+            for moved in batch:
+                document_id = moved.entry.document.document_id
+                self._catalog.move(moved.old_id, moved.entry)
+                self._access.move(document_id, moved.access)
+                self._labels.put(document_id, moved.labels)
+        self._relabel(self._catalog.mislabelled())
+        self._access.heal()
+
+    def redirect(self, old_id: str, new_id: str) -> None:
+        """Remove a document whose successor at another place is indexed in the same run."""
+        with self._tables.transaction():
+            self._catalog.redirect(old_id, new_id)
+            self._access.carry(old_id, new_id)
+        self.remove([old_id])
+
+    def labels_of(self, document_id: str) -> frozenset[Label]:
+        return self._labels.of_document(document_id)
 
     def remove(self, document_ids: Sequence[str]) -> None:
         with self._tables.transaction():
@@ -111,3 +146,16 @@ class IndexWriter:
         if chunk_ids:
             self._vectors.delete(chunk_ids)
             self._catalog.settle(chunk_ids)
+
+    def _relabel(self, chunk_ids: list[str]) -> None:
+        chunks = self._catalog.chunks(chunk_ids)
+        documents = self._catalog.documents(list({chunk.document_id for chunk in chunks.values()}))
+        labels = self._access.labels_of(list(documents))
+        owned = [(chunk, documents[chunk.document_id]) for chunk in chunks.values()]
+        self._vectors.reassign(
+            [
+                IndexedChunk(chunk, owner.knowledge_base, owner.title, labels[owner.document_id])
+                for chunk, owner in owned
+            ]
+        )
+        self._catalog.settle_labels(chunk_ids)

@@ -59,6 +59,7 @@ def _load_facts(services: Services, with_sample: bool) -> Facts:
     """Seconds, most of them imports: hence in a thread of its own."""
     settings = services.settings
     generations = open_generations(settings, services.vocabulary.count)
+    generations.recover()
     if with_sample:
         bring_in_adapters(services.registry, services.base)
         logger.info("Sample company: %s", bring_in_documents(generations.live).summary)

@@ -4,7 +4,6 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from adapters.registry import Registry
@@ -15,6 +14,8 @@ from ingest.access.reader import Reader, Requirement
 from ingest.access.rules import Rule
 from ingest.documents import Chunk, Document, Embedder, Failure, IngestReport, Parity, Progress
 from ingest.generations import IndexGenerations
+from ingest.origins import Origin
+from ingest.runs import Run
 from server.answer import Answerer, Retrieves
 from server.brandbook import BrandBook
 from server.condense import Condenser
@@ -31,14 +32,23 @@ from server.voices import Voices
 class DocumentStore(Protocol):
     """The part of `ingest.store.FactStore` that routes use. Thread-safe; all calls may block."""
 
-    def ingest(
+    def ingest_from(
         self,
-        source: Path,
+        origin: Origin,
         knowledge_base: str,
         *,
         dry_run: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport: ...
+
+    def remove(self, knowledge_base: str, path: str | None = None) -> int: ...
+
+    def runs(self, limit: int = 20) -> list[Run]: ...
+
+    def run(self, run_id: str) -> Run:
+        """Raises NotFoundError."""
+
+    def root_of(self, document_id: str) -> str: ...
 
     def documents(self, knowledge_base: str | None = None) -> list[Document]: ...
 

@@ -86,6 +86,32 @@ class AccessKeeper:
                 self._labels.change(differing)
             self._write_stale()
 
+    def moved(self, old_id: str, old_path: str, new_id: str, path: str) -> DocumentAccess:
+        """For a document that was found under another path, with the same content: it keeps its own rule, and what its
+        old place asked. Only lifting a rule opens anything.
+        """
+        known = self._labels.of_documents([old_id, new_id])
+        places = tuple(sorted({place for label in known.values() for place in label.places}))
+        old_rule, new_rule = self._run.own_rule(old_path), self._run.own_rule(path)
+        own = replace(old_rule, place=path) if old_rule else settle_document("", path, new_rule, None)
+        return DocumentAccess(self._run.label(path, Label("", places), own), own)
+
+    def carry(self, old_id: str, new_id: str) -> None:
+        """Inside a transaction: a document that will be read anew under another path keeps the places of its label."""
+        known = self._labels.of_documents([old_id, new_id])
+        if old_id in known:
+            places = tuple(sorted({place for label in known.values() for place in label.places}))
+            self._labels.put(new_id, replace(known[old_id], places=places))
+
+    def move(self, document_id: str, access: DocumentAccess) -> None:
+        """Inside the transaction that moves it, after its chunks."""
+        self._labels.change({document_id: access.label})
+        self._rules.put([access.rule] if access.rule else [])
+
+    def labels_of(self, document_ids: Sequence[str]) -> dict[str, str]:
+        """The names of their labels; documents that were never labelled are left out."""
+        return {key: label.name for key, label in self._labels.of_documents(document_ids).items()}
+
     def put(self, document_id: str, access: DocumentAccess) -> None:
         """Inside the transaction that makes the document visible."""
         self._labels.put(document_id, access.label)

@@ -54,7 +54,9 @@ def read_access(head: Head) -> Statement | None:
     if not found:
         return None
     if not head.is_closed:
-        return Statement(problem="The head with the access line is not closed by a line of three dashes, or has lines that are no keys.")
+        return Statement(
+            problem="The head with the access line is not closed by a line of three dashes, or has lines that are no keys."
+        )
     if len(found) > 1:
         return Statement(problem="There is more than one access line.")
     if not found[0].is_closed:

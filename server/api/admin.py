@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from config.errors import BadRequestError
 from config.prompt import PROMPT_VERSION
 from ingest.documents import IngestReport, Progress
 from server.api.context import ServicesOf, admin_key_of
@@ -18,6 +17,7 @@ from server.api.schemas.admin import IngestBody
 from server.api.schemas.retrieval import SearchParameters
 from server.api.stream import StreamedResponse
 from server.failures import failure_of
+from server.ingest_order import origin_of
 from server.ingest_run import IngestEvent, IngestOrder, IngestRunner
 
 PACKAGES = ("housevoice", "llama-cpp-python", "chromadb", "sentence-transformers", "fastapi", "uvicorn")
@@ -28,10 +28,9 @@ router = APIRouter(prefix="/api", dependencies=[Depends(admin_key_of)])
 @router.post("/ingest", response_model=None)
 async def run_ingest(body: IngestBody, request: Request, services: ServicesOf) -> Response:
     """NDJSON: {"progress": ...} lines, then one {"report": ...} or {"error": ...}."""
-    if not body.path.exists():
-        raise BadRequestError(f"{body.path} does not exist on the server's machine.", "path")
     runner: IngestRunner = request.app.state.ingest
-    events = runner.start(IngestOrder(body.path, body.knowledge_base, body.dry_run))
+    origin = origin_of(body, services.settings)
+    events = runner.start(IngestOrder(origin, body.knowledge_base, body.dry_run))
     return StreamedResponse(_lines(events), "application/x-ndjson")
 
 

@@ -44,7 +44,7 @@ async def read_document(document_id: str, services: ServicesOf, key: KeyOf) -> H
 
 def _page(document_id: str, services: Services, key: ApiKey) -> str:
     document = services.readable_document(document_id, key)
-    return render_page(document, services.ready_facts().store.chunks_of(document_id))
+    return render_page(document, services.ready_facts().store.chunks_of(document.document_id))
 
 
 def render_page(document: Document, chunks: list[Chunk]) -> str:

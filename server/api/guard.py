@@ -7,6 +7,7 @@ protected by itself.
 import asyncio
 import json
 import logging
+import time
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,7 +25,16 @@ PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", *(f"/page/{name}" for name
 SESSION_PATHS = ("/documents/",)
 """Where a browser's session cookie stands for a key: reading only, so a foreign site can make it do nothing."""
 
+STREAMED = frozenset({("POST", "/api/documents")})
+"""(method, path) whose bodies go to a file as they arrive; they may be as large as a document, not as a request."""
+
+FORM_BYTES = 100_000
+"""What a form may hold beside its file."""
+
 BODY_SECONDS = 30.0
+SLOWEST_BYTES_PER_SECOND = 10_000
+"""A streamed body gets BODY_SECONDS, and more as it arrives at this speed."""
+
 MAX_IN_FLIGHT = 256
 """Requests with a good key that are worked on at the same time; it bounds what their bodies can hold."""
 
@@ -73,10 +83,15 @@ class Guard:
             raise OverloadedError(f"{MAX_IN_FLIGHT} requests are being worked on.")
         self._num_in_flight += 1
         try:
-            body = await _read_body(scope, receive, self._services.settings.server.max_body_bytes)
-            await self._app(scope, _replay(body, receive), response.send)
+            await self._app(scope, await self._body(scope, receive), response.send)
         finally:
             self._num_in_flight -= 1
+
+    async def _body(self, scope: Scope, receive: Receive) -> Receive:
+        settings = self._services.settings
+        if (scope["method"], scope["path"]) in STREAMED:
+            return _bounded(receive, settings.ingest.max_file_bytes + FORM_BYTES, "ingest.max_file_bytes")
+        return _replay(await _read_body(scope, receive, settings.server.max_body_bytes), receive)
 
     def _admit(self, scope: Scope) -> ApiKey | None:
         headers = Headers(scope=scope)
@@ -199,8 +214,31 @@ def _declared_length(scope: Scope) -> str:
     return declared if declared.isdigit() else "0"
 
 
-def _too_large(limit: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"The body is larger than {limit} bytes.", "Send less, or raise server.max_body_bytes.")
+def _too_large(limit: int, setting: str = "server.max_body_bytes") -> BodyTooLargeError:
+    return BodyTooLargeError(f"The body is larger than {limit} bytes.", f"Send less, or raise {setting}.")
+
+
+def _bounded(receive: Receive, limit: int, setting: str) -> Receive:
+    """The body as it arrives. Raises for one that is too large or too slow."""
+    started, num_bytes, is_complete = time.monotonic(), 0, False
+
+    async def bounded() -> Message:
+        nonlocal num_bytes, is_complete
+        if is_complete:
+            return await receive()
+        deadline = started + BODY_SECONDS + num_bytes / SLOWEST_BYTES_PER_SECOND
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            raise BadRequestError("The body arrives too slowly.", code="body_timeout") from None
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > limit:
+            raise _too_large(limit, setting)
+        is_complete = not message.get("more_body", False)
+        return message
+
+    return bounded
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

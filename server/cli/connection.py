@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from config.environment import prepare_environment
-from config.errors import HousevoiceError, NotFoundError
+from config.errors import HousevoiceError, NotFoundError, OverloadedError
 from config.settings import Settings
 from ingest.generations import IndexGenerations
 from ingest.store import FactStore
@@ -111,6 +111,7 @@ def own_generations(settings: Settings, role: str, *, needs_embedder: bool = Tru
     with settings.data.own(role):
         vocabulary = Vocabulary.open(resolve_base(settings).path)
         generations = open_generations(settings, vocabulary.count, needs_embedder=needs_embedder)
+        generations.recover()
         try:
             yield generations
         finally:
@@ -131,4 +132,6 @@ def _error(response: httpx.Response) -> HousevoiceError:
         message = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = response.text[:200]
+    if response.status_code == 429:
+        return OverloadedError(str(message).removesuffix(" Retry later."))
     return HousevoiceError(f"The server answered {response.status_code}: {message}")

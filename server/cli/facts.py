@@ -1,132 +1,26 @@
-"""`housevoice ingest` and `housevoice search`: documents in, and what a question finds."""
+"""`housevoice search`: what a question finds."""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from config.errors import BadRequestError, HousevoiceError
+from config.errors import BadRequestError
 from config.settings import Settings
 from ingest.access.reader import ADMIN, Reader
-from ingest.documents import Failure, IngestReport
 from server.api.schemas.retrieval import FilterBody
-from server.cli.connection import Server, find_server, own_store
-from server.cli.console import err, errors_for_people, note, out, plain, say
+from server.cli.connection import find_server, own_store
+from server.cli.console import errors_for_people, note, out, plain, say
 from server.reranking import open_reranker
 from server.retrieval import Retriever
 
 KnowledgeBase = Annotated[str, typer.Option("--knowledge-base", "-k", help="Named set of documents.")]
-OnProgress = Callable[[str, int, int, str], None]
-"""(stage, number done, number in all, current path)"""
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(ingest)
     app.command()(search)
-
-
-def ingest(
-    context: typer.Context,
-    source: Annotated[Path, typer.Argument(help="A file or a folder (with all its sub-folders).")],
-    knowledge_base: KnowledgeBase = "company",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and change nothing.")] = False,
-) -> None:
-    """Bring the index up to date with a file or folder: new, changed and removed documents.
-
-    Run it again whenever documents change; unchanged ones cost nothing. Answers change at once, without a restart.
-    Exit code 0: all indexed; 1: some files failed (listed with reasons); 2: could not run.
-    """
-    settings: Settings = context.obj
-    with errors_for_people():
-        report = run_ingest(settings, source, knowledge_base, dry_run=dry_run)
-        print_report(report)
-    raise typer.Exit(1 if report.failures else 0)
-
-
-def run_ingest(settings: Settings, source: Path, knowledge_base: str, *, dry_run: bool) -> IngestReport:
-    """Through the server when it is up, else with the data directory's lock. Shows a progress bar on a terminal."""
-    if not source.exists():
-        raise HousevoiceError(f"{source} does not exist.", "Name a file or a folder.")
-    server = find_server(settings)
-    with _bar() as bar:
-        on_progress = _advance(bar)
-        if server is not None:
-            return _ingest_remotely(server, source, knowledge_base, dry_run, on_progress)
-        with own_store(settings, "ingest") as store:
-            return store.ingest(
-                source,
-                knowledge_base,
-                dry_run=dry_run,
-                on_progress=lambda p: on_progress(p.stage, p.num_done, p.num_total, p.path),
-            )
-
-
-def print_report(report: IngestReport) -> None:
-    if report.failures:
-        table = Table(title="Not indexed", title_justify="left", box=None, pad_edge=False)
-        for column in ("File", "Reason", "Detail"):
-            table.add_column(column, overflow="fold")
-        for failure in report.failures:
-            table.add_row(plain(failure.path), plain(failure.reason), plain(failure.detail))
-        out.print(table)
-    would = "would be: " if report.dry_run else ""
-    say(f"{would}{report.summary} ({report.num_chunks} chunks, {report.seconds:.1f} s)")
-
-
-def _ingest_remotely(
-    server: Server, source: Path, knowledge_base: str, dry_run: bool, on_progress: OnProgress
-) -> IngestReport:
-    body: dict[str, object] = {"path": str(source.absolute()), "knowledge_base": knowledge_base, "dry_run": dry_run}
-    for line in server.post_lines("/api/ingest", body):
-        if "progress" in line:
-            step = line["progress"]
-            on_progress(step["stage"], step["num_done"], step["num_total"], step["path"])
-        elif "report" in line:
-            return _report(line["report"])
-        else:
-            raise HousevoiceError(str(line.get("error", {}).get("message", line)))
-    raise HousevoiceError(
-        "The server ended the ingest without a report.", "Look at the server's log, then run it again."
-    )
-
-
-def _report(values: dict[str, Any]) -> IngestReport:
-    known = {key: values[key] for key in IngestReport.__dataclass_fields__ if key in values}
-    return IngestReport(**{**known, "failures": tuple(Failure(**row) for row in values.get("failures", ()))})
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
-
-
-def _advance(bar: Progress) -> OnProgress:
-    task = bar.add_task("starting", total=None, rate="")
-
-    def advance(stage: str, num_done: int, num_total: int, path: str) -> None:
-        speed = bar.tasks[0].speed
-        bar.update(
-            task,
-            description=plain(f"{stage} {Path(path).name[-40:]}"),
-            completed=num_done,
-            total=num_total,
-            rate=f"{speed:.1f}/s" if speed else "",
-        )
-
-    return advance
 
 
 def search(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from config.settings import Settings, load_settings
-from server.cli import access, adapter, ask, doctor, evaluation, facts, index, keys, listing, serve
+from server.cli import access, adapter, ask, doctor, evaluation, facts, index, ingest, keys, listing, serve
 from server.cli.console import errors_for_people
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ ask.register(app)
 listing.register(app)
 doctor.register(app)
 app.add_typer(access.app, name="access")
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(index.app, name="index")

@@ -15,7 +15,8 @@ OpenStore = Callable[[], FactStore]
 
 @pytest.fixture
 def ingest_settings() -> IngestSettings:
-    return load_settings(environment={}).ingest.model_copy(update={"chunk_tokens": 40})
+    """Small chunks; and time to read a file even where the machine has other work."""
+    return load_settings(environment={}).ingest.model_copy(update={"chunk_tokens": 40, "parse_seconds": 600.0})
 
 
 @pytest.fixture

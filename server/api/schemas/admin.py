@@ -11,13 +11,22 @@ from server.api.schemas.common import Body
 KnowledgeBaseName = Annotated[str, Field(pattern=f"^(?:{NAME.pattern})$")]
 GroupName = KnowledgeBaseName
 ShortName = Annotated[str, Field(min_length=1, max_length=200)]
+Address = Annotated[str, Field(min_length=1, max_length=2_000)]
+Patterns = Annotated[tuple[ShortName, ...], Field(max_length=1_000)]
 
 
 class IngestBody(Body):
-    """path: on the server's machine, a file or a folder."""
+    """One source: path (on the server's machine, a file or a folder), urls (of pages), or sitemap (its address).
 
-    path: Path
+    include, exclude: patterns as in a .gitignore file, for a folder, in addition to those of the settings.
+    """
+
+    path: Path | None = None
+    urls: Annotated[tuple[Address, ...], Field(max_length=100_000)] = ()
+    sitemap: Address | None = None
     knowledge_base: KnowledgeBaseName
+    include: Patterns = ()
+    exclude: Patterns = ()
     dry_run: bool = False
 
 

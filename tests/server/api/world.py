@@ -19,6 +19,8 @@ from ingest.access.rules import Rule, RuleKind
 from ingest.documents import Chunk, Document, Failure, IngestReport, Parity, Progress
 from ingest.embed import HashEmbedder
 from ingest.filters import EVERYTHING, SearchFilter
+from ingest.origins import Origin
+from ingest.runs import Run
 from server.application import create_app
 from server.brandbook import BrandBook
 from server.candidates import RetrievedSource
@@ -103,14 +105,15 @@ class FixedStore:
     def __init__(self) -> None:
         self.ingested: list[Path] = []
 
-    def ingest(
+    def ingest_from(
         self,
-        source: Path,
+        origin: Origin,
         knowledge_base: str,
         *,
         dry_run: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
+        source = Path(origin.label)
         self.ingested.append(source)
         if source.name == "bad":
             raise NotFoundError(f"{source} went away.")
@@ -148,6 +151,18 @@ class FixedStore:
 
     def knowledge_bases(self) -> list[str]:
         return ["catering", "company"]
+
+    def remove(self, knowledge_base: str, path: str | None = None) -> int:
+        return 1
+
+    def runs(self, limit: int = 20) -> list[Run]:
+        return []
+
+    def run(self, run_id: str) -> Run:
+        raise NotFoundError(f"There is no ingest run {run_id!r}.")
+
+    def root_of(self, document_id: str) -> str:
+        return "/documents"
 
     def check_parity(self, sample: int = 50) -> Parity:
         return Parity(4, 4, 4, 4, 4)

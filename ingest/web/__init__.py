@@ -1,0 +1,1 @@
+"""Web pages as documents: fetched with care, kept as files, read like any other."""
