@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, ModelError
@@ -169,6 +170,17 @@ class IndexGenerations:
     def recover(self) -> None:
         """Once, at the start of the process that owns the data directory."""
         self._live.store.recover()
+
+    def ingest(
+        self,
+        source: Path,
+        knowledge_base: str,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        with self.writing() as live:
+            return live.store.ingest(source, knowledge_base, dry_run=dry_run, on_progress=on_progress)
 
     def ingest_from(
         self,

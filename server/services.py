@@ -52,6 +52,9 @@ class DocumentStore(Protocol):
 
     def documents(self, knowledge_base: str | None = None) -> list[Document]: ...
 
+    def document(self, document_id: str) -> Document:
+        """Whoever asks. Raises NotFoundError."""
+
     def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
         """Raises NotFoundError alike for one that does not exist and one that may not be read."""
 

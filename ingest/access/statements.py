@@ -55,7 +55,7 @@ def read_access(head: Head) -> Statement | None:
         return None
     if not head.is_closed:
         return Statement(
-            problem="The head with the access line is not closed by a line of three dashes, or has lines that are no keys."
+            problem="The head with the access line is not closed by three dashes, or has lines that are no keys."
         )
     if len(found) > 1:
         return Statement(problem="There is more than one access line.")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ingest.documents import Chunk
+from server.candidates import Candidate
 from server.evaluation.questions import Expected, Question
-from server.retrieval import Candidate, Retrieval
+from server.retrieval import Retrieval
 
 SERVED = "fused"
 SYSTEMS = (SERVED, "dense", "lexical")

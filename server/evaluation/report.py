@@ -6,13 +6,13 @@ from importlib import resources
 
 import jinja2
 
+from server.candidates import Candidate
 from server.evaluation.evaluate import SHOWN_CANDIDATES, Evaluation
 from server.evaluation.gate import Shortfall
 from server.evaluation.judging import SYSTEMS, Judged, meets
 from server.evaluation.measures import MEASURES
 from server.evaluation.plot import plot
 from server.evaluation.questions import Expected
-from server.retrieval import Candidate
 
 MAX_SHOWN = 30
 EXCERPT_CHARACTERS = 700

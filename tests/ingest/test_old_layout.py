@@ -15,6 +15,7 @@ from config.database import migrate, open_database
 from config.datadir import DataDirectory
 from config.errors import DataDirectoryError
 from ingest import tables
+from ingest.access.labels import OPEN
 from ingest.documents import Chunk, IndexedChunk
 from ingest.embed import HashEmbedder
 from ingest.pipeline import document_id_of
@@ -62,7 +63,7 @@ def _write_document(connection: sqlite3.Connection, vectors: ChromaIndex, path: 
     connection.execute(
         "INSERT INTO lexical_words (rowid, title, heading, body) VALUES (?, ?, '', ?)", (row[0], path.stem, text)
     )
-    vectors.upsert([IndexedChunk(chunk, "kb", path.stem)], HashEmbedder().embed([text]))
+    vectors.upsert([IndexedChunk(chunk, "kb", path.stem, OPEN)], HashEmbedder().embed([text]))
 
 
 @pytest.fixture

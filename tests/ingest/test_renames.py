@@ -106,22 +106,22 @@ def test_a_move_that_was_killed_half_way_is_finished(
     """After the catalog, before the vectors: they still say that they belong to the old document."""
     store = open_store()
     store.ingest(folder, "kb")
-    relabel = ChromaIndex.relabel
+    reassign = ChromaIndex.reassign
 
     def die(self: ChromaIndex, chunks: list[IndexedChunk]) -> None:
         raise KeyboardInterrupt
 
     (folder / "hr" / "leave.md").rename(folder / "b.md")
-    monkeypatch.setattr(ChromaIndex, "relabel", die)
+    monkeypatch.setattr(ChromaIndex, "reassign", die)
     with pytest.raises(KeyboardInterrupt):
         store.ingest(folder, "kb")
     owners: list[str] = []
 
     def noting(self: ChromaIndex, chunks: list[IndexedChunk]) -> None:
         owners.extend(item.chunk.document_id for item in chunks)
-        relabel(self, chunks)
+        reassign(self, chunks)
 
-    monkeypatch.setattr(ChromaIndex, "relabel", noting)
+    monkeypatch.setattr(ChromaIndex, "reassign", noting)
     store = open_store()
     assert owners == [ids(store)["b.md"]]
     owners.clear()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.datadir import DataDirectory
+from ingest.access.labels import OPEN
 from ingest.documents import Chunk, IndexedChunk
 from ingest.generations import IndexGenerations
 from ingest.store import StoreParts
@@ -49,7 +50,7 @@ def test_missing_vectors_are_embedded_again(generations: IndexGenerations) -> No
 
 def test_stray_vectors_and_words_are_removed(generations: IndexGenerations) -> None:
     parts = generations.live.parts
-    stray = IndexedChunk(Chunk("stray", "gone", 0, "A stray walrus.", (), "", 3), "kb", "Gone")
+    stray = IndexedChunk(Chunk("stray", "gone", 0, "A stray walrus.", (), "", 3), "kb", "Gone", OPEN)
     parts.vectors.upsert([stray], parts.embedder.embed(["A stray walrus."]))
     parts.lexical.upsert([stray])
     findings = check(generations)
@@ -79,7 +80,7 @@ def test_a_vector_of_something_else_is_found_unreachable(generations: IndexGener
     (moved,) = ids_of(parts, 1)
     chunk = parts.catalog.chunks([moved])[moved]
     vector = parts.vectors.fetch([moved])[moved]
-    parts.vectors.upsert([IndexedChunk(chunk, "elsewhere", "x")], vector)
+    parts.vectors.upsert([IndexedChunk(chunk, "elsewhere", "x", OPEN)], vector)
     assert check(generations).unreachable == [moved]
     assert check(generations, repair=True).is_good
 

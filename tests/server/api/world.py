@@ -125,6 +125,9 @@ class FixedStore:
         everything = [WARRANTY, MANUAL, MENU]
         return [item for item in everything if knowledge_base in (None, item.knowledge_base)]
 
+    def document(self, document_id: str) -> Document:
+        return next(item for item in self.documents() if item.document_id == document_id)
+
     def readable_document(self, document_id: str, knowledge_bases: tuple[str, ...], reader: Reader) -> Document:
         for item in self.documents():
             if item.document_id == document_id and item.knowledge_base in knowledge_bases:

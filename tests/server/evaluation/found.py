@@ -1,9 +1,10 @@
 """Hand-made retrievals: one line a candidate."""
 
 from ingest.documents import Chunk, Document
+from server.candidates import Candidate, RetrievedSource
 from server.evaluation.judging import Judged, judge
 from server.evaluation.questions import Expected, Question
-from server.retrieval import Candidate, Retrieval, RetrievedSource
+from server.retrieval import Retrieval
 
 
 def candidate(path: str, ordinal: int = 0, text: str = "", dense: int | None = 1, lexical: int | None = 1) -> Candidate:
