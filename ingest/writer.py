@@ -148,6 +148,8 @@ class IndexWriter:
             self._catalog.settle(chunk_ids)
 
     def _relabel(self, chunk_ids: list[str]) -> None:
+        if not chunk_ids:
+            return
         chunks = self._catalog.chunks(chunk_ids)
         documents = self._catalog.documents(list({chunk.document_id for chunk in chunks.values()}))
         labels = self._access.labels_of(list(documents))

@@ -18,7 +18,7 @@ MAX_UNCLOSED_LINES = 200
 """So much of a text is taken for a head that nobody closed."""
 
 ITEM = re.compile(r"^[ \t]*-[ \t]+(.+)$")
-LINE = re.compile(r"[ \t#}\])]|-(?!--)|[\w.\-\"']+[ \t]*[:=]|\Z")
+LINE = re.compile(r"[ \t#}\])]|-(?!--)|[\w.\-\"']+[ \t]*[:=]|[\w\-]+\Z|\Z")
 """What each line of a head begins like; a rule at the top of a text is followed by other things."""
 
 COMMENT = re.compile(r"(?:^|[ \t])#.*$")

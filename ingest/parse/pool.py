@@ -49,13 +49,9 @@ class ParseWorker:
         self._num_parsed += 1
         try:
             reply = self._exchange(process, Order(os.fspath(path), name))
-        except ParseError as error:
-            # No file's fault: the run ends here, and the next one goes on.
+        except ParseError:
             self.close()
-            raise ConfigError(
-                f"No parser starts within {START_SECONDS:g} seconds and {self._limits.memory_bytes:,} bytes of memory. "
-                "Raise ingest.parse_memory_bytes, or run ingest again when the machine is less busy."
-            ) from error
+            raise
         if isinstance(reply, Refused):
             if reply.reason == Reason.TOO_LARGE:
                 # Its memory is used up, and libraries do not give all of it back.

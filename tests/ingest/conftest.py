@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     """Three documents of different formats."""
     folder = tmp_path / "documents"
     (folder / "hr").mkdir(parents=True)
-    (folder / "hr" / "leave.md").write_text("# Leave\n\n## Annual\n\nTwenty-six days a year.\n", encoding="utf-8")
+    (folder / "hr" / "leave.md").write_text("# Paid leave\n\n## Annual\n\nTwenty-six days a year.\n", encoding="utf-8")
     (folder / "prices.csv").write_text("Article,Price\nPod 12,31 EUR\nPod 28,55 EUR\n", encoding="utf-8")
     (folder / "note.txt").write_text("The gate code is 4711 until March.\n", encoding="utf-8")
     return folder

@@ -16,13 +16,15 @@ from config.datadir import DataDirectory
 from config.errors import DataDirectoryError
 from ingest import tables
 from ingest.access.labels import OPEN
+from ingest.chunk import CHUNKER_VERSION
 from ingest.documents import Chunk, IndexedChunk
 from ingest.embed import HashEmbedder
+from ingest.parse.dispatch import PARSER_VERSION
 from ingest.pipeline import document_id_of
 from ingest.vectors import ChromaIndex
 from tests.ingest.generations_world import Setup, lexical_paths
 
-RECIPE = "parser 1, chunker 1/40, embedder hash-256-256"
+RECIPE = f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}/40, embedder hash-256-256"
 NUM_DOCUMENTS = 5
 OTHER_TABLE = "CREATE TABLE api_key (key_id TEXT PRIMARY KEY); INSERT INTO api_key VALUES ('k1')"
 

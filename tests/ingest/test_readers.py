@@ -210,6 +210,9 @@ def test_a_dry_run_changes_no_rule(open_store: OpenStore, tree: Path) -> None:
     assert store.access_rules() == []
 
 
+SOURCES = ("document_aliases", "mislabelled_vectors", "ingest_runs")
+
+
 def test_a_store_of_the_release_before_opens_with_all_of_it_readable(open_store: OpenStore, tree: Path) -> None:
     """Its vectors have no access label, and its tables no rules."""
     store = open_store()
@@ -217,7 +220,7 @@ def test_a_store_of_the_release_before_opens_with_all_of_it_readable(open_store:
     chunk_ids = store._catalog.sample_chunk_ids(9)
     store._vectors._collection.update(ids=chunk_ids, metadatas=[{"access": None} for _ in chunk_ids])
     with store._tables.transaction() as connection:
-        for table in ("access_rules", "access_labels", "document_access", "stale_labels", "document_labels"):
+        for table in ("access_rules", "access_labels", "document_access", "stale_labels", "document_labels", *SOURCES):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE lexical_rows DROP COLUMN access_label")
         connection.execute("UPDATE schema_version SET version = 1 WHERE component = 'facts'")
