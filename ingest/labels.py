@@ -31,10 +31,18 @@ def labels_of(document: Document, parsed: ParsedDocument) -> frozenset[Label]:
     return frozenset(labels | {(Kind.STEM, name.stem) for name in names_of(document)})
 
 
-def moved_labels(document: Document, old: frozenset[Label]) -> frozenset[Label]:
-    """Of a document that was only renamed: its tags, and the stems of its new name."""
-    tags = {(kind, value) for kind, value in old if kind is Kind.TAG}
-    return frozenset(tags | {(Kind.STEM, name.stem) for name in names_of(document)})
+def moved_labels(document: Document, old_path: str, old: frozenset[Label]) -> frozenset[Label]:
+    """Of a document that was only renamed: its tags, the stems of its new name, and what it supersedes, also where that
+    moved along with it.
+    """
+    kept = {(kind, value) for kind, value in old if kind is not Kind.STEM}
+    above, folder = f"{dirname(old_path)}/".lstrip("/"), dirname(document.path)
+    followed = {
+        (kind, normpath(join(folder, value.removeprefix(above))))
+        for kind, value in kept
+        if kind is Kind.SUPERSEDES and value.startswith(above)
+    }
+    return frozenset(kept | followed | {(Kind.STEM, name.stem) for name in names_of(document)})
 
 
 class Labels:

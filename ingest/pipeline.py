@@ -188,7 +188,7 @@ class Pipeline:
             modified_unix_seconds=state.modified_nanoseconds // 1_000_000_000,
         )
         access = self._access.moved(old.document_id, old.path, document.document_id, document.path)
-        labels = moved_labels(document, self._writer.labels_of(old.document_id))
+        labels = moved_labels(document, old.path, self._writer.labels_of(old.document_id))
         recipe = self._catalog.entries_by_id([old.document_id])[old.document_id].recipe
         return Moved(old.document_id, Entry(document, state, recipe), access, labels)
 
