@@ -14,15 +14,14 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import openai
 
-from benchmarks.answers import Token, compare, conditions, tally
+from benchmarks.answers import Token, compare, tally
+from benchmarks.conditions import RESULTS, conditions
 from config.settings import SAMPLE, load_settings
 
-RESULTS = Path(__file__).parent / "results"
 MODELS = ("halden", "pipkin", "smollm2-135m")
 MAX_TOKENS = 160
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.answers import Token, compare, conditions, tally
+from benchmarks.answers import Token, compare, tally
+from benchmarks.conditions import RESULTS, conditions
 from config.models import resolve_base
 from config.settings import load_settings
 from server.engine.client import EngineClient
 from server.engine.messages import AdapterRef, FinishedEvent, GenerateRequest, TextEvent, TokenChoice
 from server.engine.vocabulary import Vocabulary
 
-RESULTS = Path(__file__).parent / "results"
 FACTS = "The returns desk is open from Monday to Friday. Parcels above 20 kg are collected. " * 6
 
 

@@ -8,17 +8,12 @@ fusing, on the lists that were just searched; with `--cached`, on those of the r
 """
 
 import argparse
-import os
-import platform
-import shlex
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.conditions import RESULTS, conditions
 from benchmarks.fusion_sweep import Lists, lists_of, load_lists, save_lists, sweep
 from benchmarks.question_sets import QuestionSet, read_sets
 from config.settings import Settings, load_settings
@@ -30,7 +25,6 @@ from server.evaluation.judging import SYSTEMS
 from server.evaluation.measures import MEASURES, Scores
 from server.retrieval import Retriever
 
-RESULTS = Path(__file__).parent / "results"
 SWEPT = ("xquad-en", "clapnq")
 TARGETS = {"xquad-en": {"R@1": 0.95, "R@5": 0.995}, "clapnq": {"R@1": 0.95, "R@5": 0.998}}
 
@@ -95,14 +89,10 @@ def _value(scores: Scores, name: str) -> float:
 
 
 def header(settings: Settings) -> str:
-    names = ("chromadb", "sentence-transformers", "torch", "ir-measures")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
-        f"# Retrieval on public question sets\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
-        f"{platform.machine()}, Python {platform.python_version()}, {versions}, load average {load}.\n"
-        f"Embedder {settings.models.embedder}; relevance floor {settings.retrieval.relevance_floor}.\n"
-        f"Command: `python -m benchmarks.retrieval_quality {shlex.join(sys.argv[1:])}`\n\n"
+        "# Retrieval on public question sets\n"
+        f"{conditions()}\n"
+        f"- embedder {settings.models.embedder}; relevance floor {settings.retrieval.relevance_floor}\n\n"
         "Each paragraph is a text file without a title, named by a number; documents are ranked by their best chunk. "
         "95 % bootstrap intervals in brackets.\n"
     )

@@ -14,9 +14,9 @@ from config.settings import SAMPLE
 from tests.flows.company import Company, housevoice
 
 pytestmark = pytest.mark.model
-QUESTION = "How often must I clean the filter of the H7?"
-FACT = "9 weeks"
-"""Stands in products/halden-h7-manual.pdf and nowhere else."""
+QUESTION = "How many days of paid annual leave do full-time employees get?"
+FACT = "26 days"
+"""Stands in hr/annual-leave.md and nowhere else."""
 
 
 @pytest.mark.parametrize("brand", ["halden", "pipkin"])
@@ -25,7 +25,7 @@ def test_each_brand_answers_with_the_fact_its_source_and_its_own_form(company: C
     assert FACT in message.content
     assert violations(message.content, load_brands(SAMPLE / "brands")[brand].format) == []
     link = message.annotations[0].url_citation
-    assert link.title == "Halden H7 freezer manual"
+    assert link.title == "Annual leave policy"
     page = httpx.get(link.url.partition("#")[0], headers={"Authorization": f"Bearer {company.client.api_key}"})
     assert FACT in page.text
 
@@ -114,7 +114,7 @@ def test_a_second_server_on_the_same_data_names_the_first(company: Company) -> N
 def test_search_explains_itself(company: Company) -> None:
     done = company.run("search", QUESTION, "--explain")
     assert done.returncode == 0
-    assert "halden-h7-manual.pdf" in done.stdout
+    assert "annual-leave.md" in done.stdout
     assert "source 1" in done.stdout
 
 

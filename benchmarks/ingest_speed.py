@@ -1,0 +1,180 @@
+"""Ingest against LlamaIndex and LangChain: same texts, same embedder, same chunk size, same Chroma, in turns.
+
+    python -m venv PEERS; PEERS/bin/pip install -r benchmarks/peers/requirements.txt
+    python -m benchmarks.ingest_speed --documents FOLDER --questions FOLDER --peers PEERS [--rounds 3] [--save]
+
+--documents: Markdown and text; only these are taken, as the peers read no more without further packages. --questions
+holds `xquad` and `clapnq`: the paragraphs of XQuAD join as text files. Every run is a process of its own with an empty
+index; time counts from the loaded embedder to the last write. Ours also splits by structure, keeps locations, writes
+the word index and the catalog, and parses in limited workers. All use all cores.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.conditions import RESULTS, conditions
+from benchmarks.question_sets import read_sets
+from config.models import resolve_embedder
+from config.settings import Settings, load_settings
+from server.cli.main import with_data_dir
+
+PEERS = Path(__file__).parent / "peers"
+KINDS = (".md", ".txt")
+Row = dict[str, Any]
+
+
+def gather(documents: Path, questions: Path, target: Path) -> int:
+    """One folder with all texts. Returns how many."""
+    shutil.rmtree(target, ignore_errors=True)
+    for file in sorted(documents.rglob("*")):
+        if file.suffix.lower() in KINDS and file.is_file():
+            place = target / "documents" / file.relative_to(documents)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
+    for item in read_sets(questions):
+        if item.name == "xquad-en":
+            item.write(target / item.name)
+    return sum(1 for file in target.rglob("*") if file.is_file())
+
+
+def ours(folder: Path, work: Path, settings: Settings) -> Row:
+    """In this process, which does nothing else: `--one` calls it."""
+    from server.cli.connection import own_store
+
+    with own_store(with_data_dir(settings, work), "benchmark") as store:
+        store.parts.embedder.embed(["warm"])
+        started = time.perf_counter()
+        report = store.ingest(folder, "kb")
+        seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        again = store.ingest(folder, "kb")
+        again_seconds = time.perf_counter() - started
+        texts = bare_texts(store)
+        started = time.perf_counter()
+        store.parts.embedder.embed(texts)
+        embed_seconds = time.perf_counter() - started
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {
+        "seconds": seconds,
+        "chunks": report.num_chunks,
+        "peak_bytes": own + workers,
+        "again_seconds": again_seconds,
+        "again": again.summary,
+        "failures": len(report.failures),
+        "embed_seconds": embed_seconds,
+    }
+
+
+def bare_texts(store: Any) -> list[str]:
+    """What was embedded, for the bare model's throughput on it."""
+    from ingest.chunk import embedding_text
+
+    catalog, sizes = store.parts.catalog, store.parts.pipeline.sizes
+    documents = {item.document_id: item for item in store.documents()}
+    return [
+        embedding_text(documents[chunk.document_id].title, chunk.heading_path, chunk.text, sizes)
+        for chunk in catalog.chunks_of(list(documents))
+    ]
+
+
+def in_own_process(command: Sequence[str]) -> Row:
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        "ANONYMIZED_TELEMETRY": "False",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
+    row: Row = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def measure(arguments: argparse.Namespace, work: Path) -> dict[str, list[Row]]:
+    settings = load_settings()
+    embedder = str(resolve_embedder(settings))
+    python = str(arguments.peers / "bin" / "python")
+    size = str(settings.ingest.chunk_tokens)
+    systems = {
+        "housevoice": [sys.executable, "-m", "benchmarks.ingest_speed", "--one"],
+        "LlamaIndex": [python, str(PEERS / "llamaindex_ingest.py")],
+        "LangChain": [python, str(PEERS / "langchain_ingest.py")],
+    }
+    rows: dict[str, list[Row]] = {name: [] for name in systems}
+    for number in range(arguments.rounds):
+        for name, command in systems.items():
+            place = work / f"{name}-{number}"
+            shutil.rmtree(place, ignore_errors=True)
+            rows[name].append(in_own_process([*command, str(work / "texts"), embedder, size, str(place)]))
+            print(name, rows[name][-1], flush=True)
+            shutil.rmtree(place, ignore_errors=True)
+    return rows
+
+
+def report(rows: dict[str, list[Row]], num_documents: int) -> str:
+    lines = [
+        f"# Ingest of {num_documents} documents against LlamaIndex and LangChain",
+        "",
+        "| system | documents/s | chunks | chunks/s | seconds | peak memory MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    speed: dict[str, float] = {}
+    for name, runs in rows.items():
+        seconds = statistics.median(run["seconds"] for run in runs)
+        speed[name] = num_documents / seconds
+        chunks, peak = runs[0]["chunks"], max(run["peak_bytes"] for run in runs) / 1e6
+        lines.append(f"| {name} | {speed[name]:.1f} | {chunks} | {chunks / seconds:.1f} | {seconds:.1f} | {peak:.0f} |")
+    own = rows["housevoice"]
+    fastest = max(value for name, value in speed.items() if name != "housevoice")
+    bare = statistics.median(run["embed_seconds"] for run in own)
+    whole = statistics.median(run["seconds"] for run in own)
+    lines += [
+        "",
+        f"Against the faster peer: **{speed['housevoice'] / fastest:.2f}** times the documents/s.",
+        f"Of the bare embedder's throughput on the same texts, all cores and one call: **{bare / whole:.2f}**.",
+        f"A second run: {own[0]['again']} in {statistics.median(run['again_seconds'] for run in own):.2f} s.",
+        f"{len(own)} rounds in turns, medians; peak memory includes our largest parse worker.",
+        "",
+        conditions(),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=Path)
+    parser.add_argument("--questions", type=Path)
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--one", nargs=4, metavar=("FOLDER", "EMBEDDER", "TOKENS", "WORK"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(ours(Path(arguments.one[0]), Path(arguments.one[3]), load_settings())))
+        return
+    if not (arguments.documents and arguments.questions and arguments.peers):
+        parser.error("--documents, --questions and --peers are needed")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        num_documents = gather(arguments.documents, arguments.questions, work / "texts")
+        text = report(measure(arguments, work), num_documents)
+    print(text)
+    if arguments.save:
+        (RESULTS / "ingest-speed.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
