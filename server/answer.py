@@ -252,12 +252,19 @@ class Answerer:
         )
 
     def _leaning(self, request: AnswerRequest, sampling: Sampling) -> Sampling:
-        """Towards the refusal, where the brand's file asks for it and an adapter has learned it."""
+        """Towards the refusal, or away from it, where an adapter has learned one. With its first line said it is
+        decided, and the brand's words follow as they stand in its file: half a refusal with half an answer is neither.
+        """
         brand = request.voice.brand
-        if not (brand.refusal_bias and request.voice.adapter and request.use_documents) or request.json_schema:
+        if not (request.voice.adapter and request.use_documents) or request.json_schema:
             return sampling
-        refusal = tuple(self._tokenizer.encode(brand.refusal.strip(), False))
-        return replace(sampling, leaning=refusal, leaning_bias=brand.refusal_bias)
+        refusal = brand.refusal.strip()
+        return replace(
+            sampling,
+            leaning=tuple(self._tokenizer.encode(refusal, False)),
+            leaning_bias=brand.refusal_bias,
+            leaning_settled=len(self._tokenizer.encode(refusal.partition("\n")[0], False)),
+        )
 
     def _default_max_tokens(self, request: AnswerRequest) -> int:
         return request.voice.brand.sampling.max_tokens or self._settings.default_max_tokens

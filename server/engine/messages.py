@@ -24,7 +24,7 @@ class Sampling:
     """How the next token is chosen. temperature 0 is greedy and ignores the rest but penalties and biases.
 
     leaning: an answer, in tokens, towards which `leaning_bias` logits are added for as long as what was chosen is a
-    beginning of it.
+    beginning of it. leaning_settled: with so many of its tokens said, the rest follows word for word.
     """
 
     temperature: float = 0.0
@@ -38,6 +38,7 @@ class Sampling:
     seed: int | None = None
     leaning: tuple[int, ...] = ()
     leaning_bias: float = 0.0
+    leaning_settled: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

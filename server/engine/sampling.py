@@ -19,6 +19,8 @@ REPETITION_WINDOW = 64
 NEGLIGIBLE = 30.0
 """Tokens this many nats below the best are left out: together less than 1e-8 of the probability."""
 SEED_MASK = 2**64 - 1
+CERTAIN = 1e6
+"""Logits beyond all that a model gives."""
 
 Mask = NDArray[np.bool_]
 """Shape (vocabulary,); True where a token is allowed."""
@@ -49,7 +51,7 @@ class Sampler:
         favoured = self._favoured()
         if favoured is not None:
             logits = logits.copy()
-            logits[favoured] += self._sampling.leaning_bias
+            logits[favoured] += CERTAIN if self._is_settled() else self._sampling.leaning_bias
         if mask is not None:
             logits = np.where(mask, logits, -np.inf)
         token = int(logits.argmax()) if self._sampling.temperature == 0 else self._draw(logits)
@@ -61,6 +63,10 @@ class Sampler:
     def _favoured(self) -> int | None:
         """The next token of the answer that is leaned to, while there is one."""
         return self._sampling.leaning[self._num_along] if 0 <= self._num_along < len(self._sampling.leaning) else None
+
+    def _is_settled(self) -> bool:
+        settled = self._sampling.leaning_settled
+        return settled is not None and self._num_along >= settled
 
     def _adjust(self, logits: Logits) -> Logits:
         adjusted = logits.copy()

@@ -42,15 +42,23 @@ async def test_the_refusal_is_leaned_to_word_for_word() -> None:
     assert sampling.leaning_bias == 2.5
 
 
+async def test_a_refusal_is_settled_with_its_first_line() -> None:
+    long = BRAND.model_copy(update={"refusal": "Not stated.\nAsk the owner.\n", "refusal_bias": 0.0})
+    sampling = (await sent(replace(ASKED, voice=replace(ASKED.voice, brand=long)))).sampling
+    encode = fake_vocabulary().encode
+    assert sampling.leaning == tuple(encode("Not stated.\nAsk the owner.", False))
+    assert sampling.leaning_settled == len(encode("Not stated.", False))
+    assert sampling.leaning_bias == 0
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         replace(ASKED, voice=replace(ASKED.voice, adapter=None)),
-        replace(ASKED, voice=replace(ASKED.voice, brand=BRAND.model_copy(update={"refusal_bias": 0.0}))),
         replace(ASKED, use_documents=False),
         replace(ASKED, json_schema="{}"),
     ],
-    ids=["no adapter", "no bias", "a side task", "a schema"],
+    ids=["no adapter", "a side task", "a schema"],
 )
 async def test_nothing_is_leaned_to_without_a_learned_refusal(request_: AnswerRequest) -> None:
     assert (await sent(request_)).sampling.leaning == ()

@@ -121,6 +121,14 @@ def test_a_leaning_ends_where_the_answer_leaves_it() -> None:
     assert [sampler.choose(row(3, 1, 0)), sampler.choose(row(1, 0, 0)), sampler.choose(row(1, 0, 0))] == [0, 0, 0]
 
 
+def test_what_is_settled_follows_word_for_word() -> None:
+    sampling = Sampling(leaning=(1, 2, 3), leaning_settled=1)
+    for first, rest in ((1, [2, 3, 0]), (0, [0, 0, 0])):
+        sampler = Sampler(sampling, ())
+        assert sampler.choose(np.eye(4, dtype=np.float32)[first]) == first
+        assert [sampler.choose(np.float32([9, 0, 0, 0])) for _ in range(3)] == rest
+
+
 def test_a_leaning_leaves_the_given_logits_alone() -> None:
     logits = row(2, 1, 0)
     Sampler(Sampling(leaning=(1,), leaning_bias=5), ()).choose(logits)
