@@ -126,7 +126,7 @@ def test_what_is_settled_follows_word_for_word() -> None:
     for first, rest in ((1, [2, 3, 0]), (0, [0, 0, 0])):
         sampler = Sampler(sampling, ())
         assert sampler.choose(np.eye(4, dtype=np.float32)[first]) == first
-        assert [sampler.choose(np.float32([9, 0, 0, 0])) for _ in range(3)] == rest
+        assert [sampler.choose(row(9, 0, 0, 0)) for _ in range(3)] == rest
 
 
 def test_a_leaning_leaves_the_given_logits_alone() -> None:
