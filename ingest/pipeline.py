@@ -173,7 +173,8 @@ class Pipeline:
         for renamed in plan.renamed:
             if not renamed.keeps_text:
                 old = renamed.entry.document
-                self._writer.redirect(old.document_id, document_id_of(old.knowledge_base, renamed.file.state.path))
+                path = renamed.file.state.path
+                self._writer.redirect(old.document_id, old.path, document_id_of(old.knowledge_base, path), path)
         moved = [self._moved(renamed) for renamed in plan.renamed if renamed.keeps_text]
         for start in range(0, len(moved), GROUP_DOCUMENTS):
             self._writer.move(moved[start : start + GROUP_DOCUMENTS])

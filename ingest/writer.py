@@ -110,11 +110,11 @@ class IndexWriter:
         self._relabel(self._catalog.mislabelled())
         self._access.heal()
 
-    def redirect(self, old_id: str, new_id: str) -> None:
+    def redirect(self, old_id: str, old_path: str, new_id: str, path: str) -> None:
         """Remove a document whose successor at another place is indexed in the same run."""
         with self._tables.transaction():
             self._catalog.redirect(old_id, new_id)
-            self._access.carry(old_id, new_id)
+            self._access.carry(old_id, old_path, new_id, path)
         self.remove([old_id])
 
     def labels_of(self, document_id: str) -> frozenset[Label]:

@@ -96,8 +96,14 @@ class AccessKeeper:
         own = replace(old_rule, place=path) if old_rule else settle_document("", path, new_rule, None)
         return DocumentAccess(self._run.label(path, Label("", places), own), own)
 
-    def carry(self, old_id: str, new_id: str) -> None:
-        """Inside a transaction: a document that will be read anew under another path keeps the places of its label."""
+    def carry(self, old_id: str, old_path: str, new_id: str, path: str) -> None:
+        """Inside a transaction: a document that will be read anew under another path keeps the places of its label, and
+        its own rule for as long as it states no other.
+        """
+        rule = self._run.own_rule(old_path)
+        if rule is not None:
+            self._run.own(replace(rule, place=path))
+            self._rules.put([replace(rule, place=path)])
         known = self._labels.of_documents([old_id, new_id])
         if old_id in known:
             places = tuple(sorted({place for label in known.values() for place in label.places}))
@@ -181,6 +187,10 @@ class _Run:
 
     def own_rule(self, path: str) -> Rule | None:
         return self._own.get(path)
+
+    def own(self, rule: Rule) -> None:
+        """Another rule of a document's own."""
+        self._own[rule.place] = rule
 
     def places(self, path: str, fallback: tuple[str, ...] = ()) -> set[Place]:
         """The places above a document. `fallback` has its absolute paths where this run did not look at it."""
