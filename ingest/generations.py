@@ -22,6 +22,7 @@ from ingest.embedders import EmbedderShelf, MissingEmbedder
 from ingest.generation import Card, IndexFolder, recipe_of
 from ingest.old_layout import mark_new_layout, move_old_layout
 from ingest.origins import Origin
+from ingest.quarantine import Held
 from ingest.runs import Run
 from ingest.store import FactStore
 
@@ -65,6 +66,7 @@ class IndexGenerations:
         self.wanted = recipe_of(shelf.configured.identity, settings.chunk_tokens, count_tokens)
         self._lock = threading.Lock()
         self._writing = threading.RLock()
+        self._ruling = threading.RLock()
         self._live = self.open_one(self._first_number(), needs_embedder=needs_embedder)
 
     @staticmethod
@@ -132,6 +134,12 @@ class IndexGenerations:
     def writing(self) -> Iterator[Generation]:
         """The live generation, which stays live to the end of the block; one writer at a time."""
         with self._writing, self.using() as generation:
+            yield generation
+
+    @contextmanager
+    def ruling(self) -> Iterator[Generation]:
+        """The live generation, for rules that act at once: they wait for no run, only for a switch."""
+        with self._ruling, self.using() as generation:
             yield generation
 
     def open_one(self, number: int, *, needs_embedder: bool = True) -> Generation:
@@ -232,12 +240,24 @@ class IndexGenerations:
             return live.store.access_rules(knowledge_base)
 
     def restrict(self, knowledge_base: str, groups: tuple[str, ...]) -> None:
-        with self.writing() as live:
+        with self.ruling() as live:
             live.store.restrict(knowledge_base, groups)
 
     def clear_access(self, rules: Sequence[Rule]) -> None:
-        with self.writing() as live:
+        with self.ruling() as live:
             live.store.clear_access(rules)
+
+    def quarantine(self, knowledge_base: str, path: str, note: str = "") -> Held:
+        with self.ruling() as live:
+            return live.store.quarantine(knowledge_base, path, note)
+
+    def lift_quarantine(self, knowledge_base: str, path: str) -> None:
+        with self.ruling() as live:
+            live.store.lift_quarantine(knowledge_base, path)
+
+    def quarantined(self, knowledge_base: str | None = None) -> list[Held]:
+        with self.using() as live:
+            return live.store.quarantined(knowledge_base)
 
     def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
         with self.using() as live:

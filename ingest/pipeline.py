@@ -23,6 +23,7 @@ from ingest.parse.limits import limits_of
 from ingest.parse.pool import ParsePool
 from ingest.parse.reasons import ParseError
 from ingest.parse.wire import Parsed
+from ingest.quarantine import Quarantine
 from ingest.scan import Plan, Renamed, Source, SourceFile, compare, hash_file
 from ingest.writer import IndexWriter, Moved, Prepared
 
@@ -87,6 +88,7 @@ class Pipeline:
         sizes: ChunkSizes,
         embedder_identity: str,
         access: AccessKeeper,
+        quarantine: Quarantine,
         *,
         keeps_older: bool = False,
     ) -> None:
@@ -96,6 +98,7 @@ class Pipeline:
         self._sizes = sizes
         self._keeps_older = keeps_older
         self._access = access
+        self._quarantine = quarantine
         chunker = f"parser {PARSER_VERSION}, chunker {CHUNKER_VERSION}/{settings.chunk_tokens}"
         self._embedder_part = f", embedder {embedder_identity}"
         self._recipe = chunker + self._embedder_part
@@ -115,8 +118,11 @@ class Pipeline:
     ) -> IngestReport:
         started = time.monotonic()
         source = self._find(origin, knowledge_base, on_progress)
+        kept_out = self._kept_out(source, knowledge_base)
+        source = replace(source, files=tuple(file for file in source.files if file.state.path not in kept_out))
         plan = self._plan(source, knowledge_base, dry_run, on_progress)
-        tally = Tally(failures=[*source.failures, *(item.failure for item in plan.still_failing)])
+        still_failing = [item.failure for item in plan.still_failing]
+        tally = Tally(failures=[*source.failures, *kept_out.values(), *still_failing])
         if dry_run:
             tally.num_added, tally.num_changed = len(plan.new), len(plan.changed)
             tally.num_removed, tally.num_renamed = len(plan.removed), len(plan.renamed)
@@ -140,6 +146,12 @@ class Pipeline:
 
     def _find(self, origin: Origin, knowledge_base: str, on_progress: OnProgress) -> Source:
         return origin.find(self._catalog.roots(knowledge_base), on_progress)
+
+    def _kept_out(self, source: Source, knowledge_base: str) -> dict[str, Failure]:
+        """Files of the source that an operator took out, by path."""
+        held = {item.path: item for item in self._quarantine.held(knowledge_base)}
+        paths = [file.state.path for file in source.files if file.state.path in held]
+        return {path: held[path].failure() for path in paths}
 
     def _plan(self, source: Source, knowledge_base: str, dry_run: bool, on_progress: OnProgress) -> Plan:
         entries = [self._accepted(entry) for entry in self._catalog.entries(knowledge_base)]
@@ -203,6 +215,11 @@ class Pipeline:
             if isinstance(outcome.result, ParseError):
                 self._fail(outcome.file, outcome.result, knowledge_base, path in changed, tally)
                 continue
+            holder = self._quarantine.holder(knowledge_base, path, outcome.result.content_hash)
+            if holder is not None:
+                refused = holder.failure(path)
+                self._refuse(outcome.file, refused, knowledge_base, path in changed, tally)
+                continue
             tally.failures += [replace(part, path=f"{path}, {part.path}") for part in outcome.result.document.unread]
             group.append(self._prepare(outcome.file, outcome.result, knowledge_base))
             if sum(len(prepared.chunks) for prepared in group) >= GROUP_CHUNKS:
@@ -257,13 +274,26 @@ class Pipeline:
 
     def _write(self, group: list[Prepared], changed: set[str], renamed: set[str], tally: Tally) -> None:
         self._writer.write(group, self._sizes)
+        self._withdraw([prepared.entry.document for prepared in group])
         paths = {prepared.entry.state.path for prepared in group}
         tally.num_changed += len(paths & changed)
         tally.num_added += len(paths - changed - renamed)
         tally.num_chunks += sum(len(prepared.chunks) for prepared in group)
 
+    def _withdraw(self, documents: Sequence[Document]) -> None:
+        """What an operator took out while it was being read."""
+        late = [
+            item.document_id
+            for item in documents
+            if self._quarantine.holder(item.knowledge_base, item.path, item.content_hash)
+        ]
+        self._writer.remove(late)
+
     def _fail(self, file: SourceFile, error: ParseError, knowledge_base: str, was_indexed: bool, tally: Tally) -> None:
         failure = Failure(file.state.path, str(error.reason), error.message)
+        self._refuse(file, failure, knowledge_base, was_indexed, tally)
+
+    def _refuse(self, file: SourceFile, failure: Failure, knowledge_base: str, was_indexed: bool, tally: Tally) -> None:
         old = [document_id_of(knowledge_base, file.state.path)] if was_indexed else []
         self._writer.fail(knowledge_base, FailedFile(failure, file.state, self._failure_recipe), old)
         tally.num_removed += len(old)

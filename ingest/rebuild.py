@@ -73,7 +73,6 @@ def _finish(
             raise BadRequestError("Another generation became live meanwhile.", hint="Run the rebuild again.")
         follower = Follower(live.store, built.store, any_recipe=False)
         followed.add(follower.follow(on_progress, "catch up"))
-        follower.copy_tables()
         parity = built.store.check_parity()
         if len(follower.lag()) or not parity.is_good or emptied(live.store, built.store):
             raise HousevoiceError(
@@ -81,4 +80,7 @@ def _finish(
                 "Generation stays as it is; run the rebuild again, or housevoice index prune.",
             )
         built.card = generations.folder.complete(built.number, checked.values)
-        generations.switch(built)
+        with generations.ruling():
+            followed.add(follower.follow(on_progress, "catch up"))  # what was quarantined meanwhile
+            follower.copy_tables()
+            generations.switch(built)

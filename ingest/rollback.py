@@ -22,10 +22,12 @@ def roll_back(generations: IndexGenerations, number: int | None, on_progress: On
         try:
             follower = Follower(live.store, target.store, any_recipe=True)
             followed = follower.follow(on_progress, "catch up")
-            follower.copy_tables()
             checked = check(live.store, target.store, Terms((), lambda *_: [], 0.0), on_progress)
             if not checked.refusal:
-                generations.switch(target)
+                with generations.ruling():
+                    followed.add(follower.follow(on_progress, "catch up"))  # what was quarantined meanwhile
+                    follower.copy_tables()
+                    generations.switch(target)
                 is_live = True
             return report(live, target, followed, checked, time.monotonic() - started)
         finally:

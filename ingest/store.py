@@ -24,6 +24,7 @@ from ingest.lexical import Fts5Index
 from ingest.origins import FolderOrigin, OnProgress, Origin
 from ingest.patterns import Selection
 from ingest.pipeline import Pipeline
+from ingest.quarantine import Held, Quarantine
 from ingest.runs import Run, RunBook
 from ingest.selection import DocumentSelector
 from ingest.tables import FactTables
@@ -80,7 +81,8 @@ class FactStore:
         self._check = AccessCheck(tables)
         self._access = AccessKeeper(tables, self._catalog, vectors)
         self._writer = IndexWriter(tables, self._catalog, vectors, self._lexical, embedder, self._access, self._labels)
-        self._pipeline = pipeline(self._catalog, self._writer, self._access)
+        self._quarantine = Quarantine(tables)
+        self._pipeline = pipeline(self._catalog, self._writer, self._access, self._quarantine)
         self._writing = threading.Lock()
         self._runs = RunBook(tables)
         self.parts = StoreParts(
@@ -114,8 +116,9 @@ class FactStore:
         data.create()
         sizes = ChunkSizes(settings.chunk_tokens, embedder.max_tokens, count_tokens, embedder.count_tokens)
 
-        def make(catalog: Catalog, writer: IndexWriter, access: AccessKeeper) -> Pipeline:
-            return Pipeline(settings, catalog, writer, sizes, embedder.identity, access, keeps_older=keeps_older)
+        def make(catalog: Catalog, writer: IndexWriter, access: AccessKeeper, held: Quarantine) -> Pipeline:
+            identity = embedder.identity
+            return Pipeline(settings, catalog, writer, sizes, identity, access, held, keeps_older=keeps_older)
 
         vectors = ChromaIndex(data.chroma, embedder.identity)
         return FactStore(files or data, settings, FactTables(data.database), vectors, embedder, make)
@@ -197,6 +200,35 @@ class FactStore:
                 if path is None or item.state.path == path:
                     self._catalog.forget_failure(knowledge_base, item.state.path)
             return len(chosen)
+
+    def quarantine(self, knowledge_base: str, path: str, note: str = "") -> Held:
+        """Take a document out at once, also while a run goes on, and keep it out of every later one: this path, and
+        this content under any other. Its file stays where it is. Raises NotFoundError for what is not indexed.
+        """
+        found = [entry for entry in self._catalog.entries(knowledge_base) if entry.state.path == path]
+        if not found:
+            raise NotFoundError(
+                f"There is no document {path!r} in {knowledge_base!r}.", hint="housevoice search shows the paths."
+            )
+        document = found[0].document
+        held = self._quarantine.hold(knowledge_base, path, document.content_hash, note)
+        same = [
+            entry.document.document_id
+            for entry in self._catalog.entries(knowledge_base)
+            if entry.document.content_hash == document.content_hash
+        ]
+        self._writer.remove(same)
+        return held
+
+    def lift_quarantine(self, knowledge_base: str, path: str) -> None:
+        """The next run over its folder takes it in again. Raises NotFoundError where it is not held."""
+        if not self._quarantine.lift(knowledge_base, path):
+            raise NotFoundError(
+                f"{path!r} in {knowledge_base!r} is not quarantined.", hint="housevoice quarantine list shows what is."
+            )
+
+    def quarantined(self, knowledge_base: str | None = None) -> list[Held]:
+        return self._quarantine.held(knowledge_base)
 
     def root_of(self, document_id: str) -> str:
         """The folder that a document was found in; "" for an unknown one."""
@@ -330,7 +362,7 @@ class FactStore:
             self._tables.close()
 
 
-PipelineMaker = Callable[[Catalog, IndexWriter, AccessKeeper], Pipeline]
+PipelineMaker = Callable[[Catalog, IndexWriter, AccessKeeper, Quarantine], Pipeline]
 
 
 def checked_name(knowledge_base: str) -> str:

@@ -109,6 +109,14 @@ MIGRATIONS = (
         failures TEXT NOT NULL,
         error TEXT NOT NULL
     );
+    CREATE TABLE quarantine (
+        knowledge_base TEXT NOT NULL,
+        path TEXT NOT NULL,
+        content_hash TEXT NOT NULL,
+        note TEXT NOT NULL,
+        since_unix_seconds INTEGER NOT NULL,
+        PRIMARY KEY (knowledge_base, path)
+    );
     """,
 )
 

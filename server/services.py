@@ -15,6 +15,7 @@ from ingest.access.rules import Rule
 from ingest.documents import Chunk, Document, Embedder, Failure, IngestReport, Parity, Progress
 from ingest.generations import IndexGenerations
 from ingest.origins import Origin
+from ingest.quarantine import Held
 from ingest.runs import Run
 from server.answer import Answerer, Retrieves
 from server.brandbook import BrandBook
@@ -68,6 +69,14 @@ class DocumentStore(Protocol):
 
     def clear_access(self, rules: Sequence[Rule]) -> None:
         """Lift rules, from the next query on."""
+
+    def quarantine(self, knowledge_base: str, path: str, note: str = "") -> Held:
+        """Out at once, and out of every later run. Raises NotFoundError."""
+
+    def lift_quarantine(self, knowledge_base: str, path: str) -> None:
+        """Raises NotFoundError."""
+
+    def quarantined(self, knowledge_base: str | None = None) -> list[Held]: ...
 
     def chunks_of(self, document_id: str) -> list[Chunk]: ...
 

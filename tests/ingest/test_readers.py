@@ -210,7 +210,7 @@ def test_a_dry_run_changes_no_rule(open_store: OpenStore, tree: Path) -> None:
     assert store.access_rules() == []
 
 
-SOURCES = ("document_aliases", "mislabelled_vectors", "ingest_runs")
+SOURCES = ("document_aliases", "mislabelled_vectors", "ingest_runs", "quarantine")
 
 
 def test_a_store_of_the_release_before_opens_with_all_of_it_readable(open_store: OpenStore, tree: Path) -> None:

@@ -83,6 +83,7 @@ class FactsMachine(RuleBasedStateMachine):
         self.files: dict[str, Written] = {}
         self.indexed: dict[str, Written] = {}
         self.in_force: dict[str, str] = {}
+        self.held: dict[str, int] = {}
         self.base: str | None = None
         self.num_written = 0
         self.num_generations = 1
@@ -115,8 +116,9 @@ class FactsMachine(RuleBasedStateMachine):
     @rule()
     def ingest(self) -> None:
         self._expect_run()
-        assert self.generations.ingest(self.source, "kb").failures == () or self._has_stale_rules()
-        assert self.generations.ingest(self.source, "kb").summary == f"+0 ~0 -0, {len(self.files)} unchanged"
+        reasons = {failure.reason for failure in self.generations.ingest(self.source, "kb").failures}
+        assert reasons <= ({"access"} if self._has_stale_rules() else set()) | ({"quarantined"} if self.held else set())
+        assert self.generations.ingest(self.source, "kb").summary == f"+0 ~0 -0, {len(self.indexed)} unchanged"
 
     @rule(kill=st.sampled_from(KILLS), when=st.integers(1, 4), is_after=st.booleans())
     def ingest_killed_and_resumed(self, kill: tuple[type, str], when: int, is_after: bool) -> None:
@@ -135,6 +137,21 @@ class FactsMachine(RuleBasedStateMachine):
     def remove(self, path: str) -> None:
         assert self.generations.remove("kb", path) == (path in self.indexed)
         self.indexed.pop(path, None)
+
+    @precondition(lambda self: self.indexed)
+    @rule(data=st.data())
+    def quarantine(self, data: st.DataObject) -> None:
+        path = data.draw(st.sampled_from(sorted(self.indexed)))
+        self.generations.quarantine("kb", path)
+        self.held[path] = self.indexed[path].number
+        self.indexed = {key: item for key, item in self.indexed.items() if not self._is_held(key, item)}
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def lift_quarantine(self, data: st.DataObject) -> None:
+        path = data.draw(st.sampled_from(sorted(self.held)))
+        self.generations.lift_quarantine("kb", path)
+        del self.held[path]
 
     @rule(group=st.sampled_from(["g1", "g2"]))
     def restrict(self, group: str) -> None:
@@ -189,14 +206,17 @@ class FactsMachine(RuleBasedStateMachine):
     def _expect_run(self) -> None:
         gone = {item.number: path for path, item in self.indexed.items() if path not in self.files}
         for path, item in self.files.items():
-            if self.indexed.get(path) == item:
+            if self.indexed.get(path) == item or self._is_held(path, item):
                 continue
             old = gone.get(item.number) if path not in self.indexed else None
             if old in self.in_force:
                 self.in_force[path] = self.in_force[old]
             if stated := item.stated(path):
                 self.in_force[path] = stated
-        self.indexed = dict(self.files)
+        self.indexed = {path: item for path, item in self.files.items() if not self._is_held(path, item)}
+
+    def _is_held(self, path: str, item: Written) -> bool:
+        return path in self.held or item.number in self.held.values()
 
     def _may_read(self, path: str, name: str) -> bool:
         asked = {self.in_force.get(path), self.base} - {None}

@@ -30,6 +30,14 @@ class IngestBody(Body):
     dry_run: bool = False
 
 
+class QuarantineBody(Body):
+    """path: of an indexed document. note: why, for whoever asks later."""
+
+    knowledge_base: KnowledgeBaseName = "company"
+    path: Annotated[str, Field(min_length=1, max_length=4_096)]
+    note: Annotated[str, Field(max_length=500)] = ""
+
+
 class RebuildBody(Body):
     """questions: a JSONL file on the server's machine, in place of index.questions."""
 

@@ -20,6 +20,7 @@ from ingest.documents import Chunk, Document, Failure, IngestReport, Parity, Pro
 from ingest.embed import HashEmbedder
 from ingest.filters import EVERYTHING, SearchFilter
 from ingest.origins import Origin
+from ingest.quarantine import Held
 from ingest.runs import Run
 from server.application import create_app
 from server.brandbook import BrandBook
@@ -154,6 +155,15 @@ class FixedStore:
 
     def knowledge_bases(self) -> list[str]:
         return ["catering", "company"]
+
+    def quarantine(self, knowledge_base: str, path: str, note: str = "") -> Held:
+        return Held(knowledge_base, path, "", note, FIXED_TIME)
+
+    def lift_quarantine(self, knowledge_base: str, path: str) -> None:
+        pass
+
+    def quarantined(self, knowledge_base: str | None = None) -> list[Held]:
+        return []
 
     def remove(self, knowledge_base: str, path: str | None = None) -> int:
         return 1
