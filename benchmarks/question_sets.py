@@ -1,9 +1,9 @@
 """Public question sets as folders of documents with questions: XQuAD (Artetxe et al. 2020) and CLAPNQ (Rosenthal et al.
-2024). Each paragraph is a text file of its own, all in one folder.
+2024). Each paragraph is a file of its own, all of a set in one folder.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ class QuestionSet:
     questions: tuple[Question, ...]
 
     def write(self, folder: Path) -> None:
-        """Only what differs, so that a second run finds the files unchanged."""
+        """Only what differs, so that a second run finds the files unchanged. Other files there are removed."""
         folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.iterdir():
+            if file.name not in self.documents:
+                file.unlink()
         for path, text in self.documents.items():
             file = folder / path
             if not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -32,7 +35,8 @@ def read_sets(folder: Path) -> list[QuestionSet]:
     """folder: holds `xquad` and `clapnq` as published."""
     return [
         read_xquad("xquad-en", folder / "xquad" / "xquad.en.json"),
-        read_clapnq("clapnq", folder / "clapnq" / "annotated_data" / "dev"),
+        read_clapnq("clapnq", folder / "clapnq" / "annotated_data" / "dev", titled),
+        read_clapnq("clapnq-untitled", folder / "clapnq" / "annotated_data" / "dev", untitled),
         read_xquad("xquad-de", folder / "xquad" / "xquad.de.json"),
     ]
 
@@ -52,18 +56,34 @@ def read_xquad(name: str, file: Path) -> QuestionSet:
     )
 
 
-def read_clapnq(name: str, folder: Path) -> QuestionSet:
-    """The passages of both kinds of question lie together; one that occurs twice is one document.
+Written = Callable[[str, str], tuple[str, str]]
+"""(title, text) to (suffix, content of the file)."""
+
+
+def titled(title: str, text: str) -> tuple[str, str]:
+    return ".md", f"---\ntitle: {title}\n---\n\n{text}\n"
+
+
+def untitled(title: str, text: str) -> tuple[str, str]:
+    return ".txt", f"{text}\n"
+
+
+def read_clapnq(name: str, folder: Path, write: Written) -> QuestionSet:
+    """The passages of both kinds of question lie together; one that occurs twice is one document. They are published
+    with the titles of their pages.
 
     The passage beside an unanswerable question does not answer it, and is a document like any other.
     """
+    documents: dict[str, str] = {}
     paths: dict[str, str] = {}
     questions = []
     for row, is_answerable in _clapnq_rows(folder):
-        text = row["passages"][0]["text"]
-        path = paths.setdefault(text, f"{len(paths):04d}.txt")
+        passage = row["passages"][0]
+        suffix, content = write(" ".join(passage["title"].split()), passage["text"])
+        path = paths.setdefault(content, f"{len(paths):04d}{suffix}")
+        documents[path] = content
         questions.append(Question(row["id"], row["input"], (Expected(path),) if is_answerable else ()))
-    return QuestionSet(name, {path: text + "\n" for text, path in paths.items()}, tuple(questions))
+    return QuestionSet(name, documents, tuple(questions))
 
 
 def _clapnq_rows(folder: Path) -> Iterator[tuple[dict[str, Any], bool]]:

@@ -93,7 +93,8 @@ def header(settings: Settings) -> str:
         "# Retrieval on public question sets\n"
         f"{conditions()}\n"
         f"- embedder {settings.models.embedder}; relevance floor {settings.retrieval.relevance_floor}\n\n"
-        "Each paragraph is a text file without a title, named by a number; documents are ranked by their best chunk. "
+        "Each paragraph is a file named by a number, and documents are ranked by their best chunk. "
+        "XQuAD's have no title; CLAPNQ's passages have the titles that they are published with, and none in clapnq-untitled. "
         "95 % bootstrap intervals in brackets.\n"
     )
 
