@@ -94,8 +94,8 @@ def header(settings: Settings) -> str:
         f"{conditions()}\n"
         f"- embedder {settings.models.embedder}; relevance floor {settings.retrieval.relevance_floor}\n\n"
         "Each paragraph is a file named by a number, and documents are ranked by their best chunk. "
-        "XQuAD's have no title; CLAPNQ's passages have the titles that they are published with, and none in clapnq-untitled. "
-        "95 % bootstrap intervals in brackets.\n"
+        "XQuAD's have no title; CLAPNQ's passages have those that they are published with, and none in "
+        "clapnq-untitled. 95 % bootstrap intervals in brackets.\n"
     )
 
 
