@@ -20,7 +20,7 @@ from server.cli.console import err, errors_for_people, note, out, plain, say
 from server.evaluation.evaluate import Evaluation, Subject, as_json, evaluate
 from server.evaluation.gate import Shortfall, read_gate, shortfalls
 from server.evaluation.judging import SYSTEMS
-from server.evaluation.measures import MEASURES
+from server.evaluation.measures import MEASURES, floor_choices
 from server.evaluation.questions import Question, read_questions
 from server.retrieval import Retriever
 
@@ -91,6 +91,11 @@ def print_scores(found: Evaluation) -> None:
         f"refusals at floor {found.subject.floor:g}: precision {_shown(found, 'refusal.precision')},"
         f" recall {_shown(found, 'refusal.recall')}; answerable refused {_shown(found, 'refusal.wrong')}"
     )
+    for choice in floor_choices(found.judged):
+        say(
+            f"  a floor of {choice.floor:.2f} would refuse {choice.recall:.0%} of the unanswerable"
+            f" and {choice.wrong:.1%} of the answerable"
+        )
     latency = scores.latency
     say(f"latency p50 {latency.p50:.1f} ms, p95 {latency.p95:.1f} ms, p99 {latency.p99:.1f} ms")
     for item in found.absent[:10]:

@@ -12,6 +12,9 @@ RESAMPLES = 2_000
 SEED = 7
 MEASURES = ("R@1", "R@5", "R@10", "nDCG@10", "RR")
 REFUSAL = ("auroc", "precision", "recall", "wrong")
+ALLOWED_WRONG = (0.0, 0.01, 0.02, 0.05, 0.1)
+"""Shares of the answerable questions that somebody might let a floor refuse."""
+
 Numbers = NDArray[np.float64]
 
 
@@ -51,6 +54,27 @@ class Scores:
     latency: Latency
     num_answerable: int
     num_unanswerable: int
+
+
+@dataclass(frozen=True, slots=True)
+class FloorChoice:
+    """What a relevance floor would do: the share of answerable questions it refuses, and of unanswerable ones."""
+
+    floor: float
+    wrong: float
+    recall: float
+
+
+def floor_choices(judged: Sequence[Judged]) -> list[FloorChoice]:
+    """The highest floor for each share of ALLOWED_WRONG, each floor once; empty where a kind of question is missing."""
+    answerable = np.sort(_relevance([item for item in judged if item.question.is_answerable]))
+    unanswerable = _relevance([item for item in judged if not item.question.is_answerable])
+    if not len(answerable) or not len(unanswerable):
+        return []
+    floors = sorted({float(np.floor(answerable[int(share * len(answerable))] * 100) / 100) for share in ALLOWED_WRONG})
+    return [
+        FloorChoice(floor, float((answerable < floor).mean()), float((unanswerable < floor).mean())) for floor in floors
+    ]
 
 
 def score(judged: Sequence[Judged]) -> Scores:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.evaluation.judging import Judged
-from server.evaluation.measures import Scores, auroc, bootstrap_mean, score
+from server.evaluation.measures import Scores, auroc, bootstrap_mean, floor_choices, score
 from server.evaluation.questions import Expected
 from tests.server.evaluation.found import candidate, judged, retrieval
 
@@ -85,3 +85,13 @@ def test_intervals_hold_the_mean_and_repeat_themselves() -> None:
 def test_auroc_is_the_share_of_pairs_in_order(positive: list[int], negative: list[int]) -> None:
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
     assert auroc(np.asarray(positive, float), np.asarray(negative, float)) == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_other_floors_say_what_they_would_refuse() -> None:
+    answerable = [first_at(1, f"a{number}", relevance=0.405 + number / 200) for number in range(100)]
+    unanswerable = [judged(f"u{n}", (), retrieval(candidate("x"), relevance=n / 10)) for n in range(10)]
+    choices = floor_choices([*answerable, *unanswerable])
+    assert [choice.floor for choice in choices] == [0.4, 0.41, 0.43, 0.45]
+    assert [choice.wrong for choice in choices] == [0.0, 0.01, 0.05, 0.09]
+    assert [choice.recall for choice in choices] == [0.4, 0.5, 0.5, 0.5]
+    assert floor_choices(answerable) == []
