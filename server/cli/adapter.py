@@ -23,6 +23,7 @@ from config.models import resolve_base
 from config.settings import Settings
 from server.cli.connection import Server, find_server, own_store, require_server
 from server.cli.console import err, errors_for_people, note, out, plain, say
+from server.cli.curate import curate_examples
 from server.prepare import Preparer, read_pairs, write_rows
 from server.reranking import open_reranker
 from server.retrieval import Retriever
@@ -64,6 +65,9 @@ def prepare(
         found = sum(row.is_gold_retrieved for row in rows)
         say(f"{name}: {len(rows)} rows, retrieval found the evidence of {found}")
     say(f"and {len(withheld)} train rows again without their source; written to {plain(output)}")
+
+
+app.command(name="curate")(curate_examples)
 
 
 @app.command()
