@@ -40,8 +40,21 @@ MIGRATIONS = (
     );
     CREATE UNIQUE INDEX one_active_version ON adapter_versions (brand) WHERE is_active
     """,
+    """
+    CREATE TABLE adapter_activations (
+        place INTEGER PRIMARY KEY,
+        brand TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        unix_seconds INTEGER NOT NULL
+    );
+    INSERT INTO adapter_activations (brand, version, unix_seconds)
+        SELECT brand, version, created_unix_seconds FROM adapter_versions WHERE is_active
+    """,
 )
 MAX_DIGITS = 9
+BASE = 0
+"""As a version: the base, without an adapter."""
+
 ADAPTER_FILE, CARD_FILE = "adapter.gguf", "card.json"
 
 Card = Mapping[str, object]
@@ -122,16 +135,39 @@ class Registry:
         """From now on `active(brand)`; the version that was active stays registered. Raises NotFoundError."""
         chosen = self.get(f"{brand}@{version}")
         with self._transaction() as connection:
-            connection.execute("UPDATE adapter_versions SET is_active = 0 WHERE brand = ?", (brand,))
-            connection.execute(
-                "UPDATE adapter_versions SET is_active = 1 WHERE brand = ? AND version = ?", (brand, version)
-            )
+            _use(connection, brand, version)
+            _remember(connection, brand, version)
         return self.get(chosen.name)
 
     def deactivate(self, brand: str) -> None:
         """The brand goes back to the base; nothing happens where none is active."""
+        if self.active(brand) is None:
+            return
         with self._transaction() as connection:
-            connection.execute("UPDATE adapter_versions SET is_active = 0 WHERE brand = ?", (brand,))
+            _use(connection, brand, BASE)
+            _remember(connection, brand, BASE)
+
+    def roll_back(self, brand: str) -> AdapterVersion | None:
+        """What was in use before what is in use now; None for the base without an adapter. Once more goes further back.
+
+        Raises NotFoundError where nothing else was ever in use.
+        """
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT place, version FROM adapter_activations WHERE brand = ? ORDER BY place DESC", (brand,)
+            ).fetchall()
+            before = next((row for row in rows if row["version"] != rows[0]["version"]), None)
+            if before is None:
+                raise NotFoundError(
+                    f"Nothing but the present version was in use for {brand!r} before.",
+                    "adapter_not_found",
+                    "housevoice adapter list shows the versions that can be activated.",
+                )
+            _use(connection, brand, before["version"])
+            connection.execute(
+                "DELETE FROM adapter_activations WHERE brand = ? AND place > ?", (brand, before["place"])
+            )
+        return self.active(brand)
 
     def _add(self, brand: str, gguf: Path, sha256: str, card: Card) -> AdapterVersion:
         version = max((known.version for known in self.versions(brand)), default=0) + 1
@@ -236,3 +272,22 @@ def _flush(path: Path) -> None:
     """To the disk, because the row that follows says that the file is there."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _use(connection: sqlite3.Connection, brand: str, version: int) -> None:
+    connection.execute("UPDATE adapter_versions SET is_active = 0 WHERE brand = ?", (brand,))
+    connection.execute("UPDATE adapter_versions SET is_active = 1 WHERE brand = ? AND version = ?", (brand, version))
+
+
+def _remember(connection: sqlite3.Connection, brand: str, version: int) -> None:
+    """For going back. The first version that a brand ever had followed the base."""
+    if connection.execute("SELECT 1 FROM adapter_activations WHERE brand = ?", (brand,)).fetchone() is None:
+        _append(connection, brand, BASE)
+    _append(connection, brand, version)
+
+
+def _append(connection: sqlite3.Connection, brand: str, version: int) -> None:
+    connection.execute(
+        "INSERT INTO adapter_activations (brand, version, unix_seconds) VALUES (?, ?, ?)",
+        (brand, version, int(time.time())),
+    )

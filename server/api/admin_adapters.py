@@ -9,7 +9,7 @@ from adapters.gguf_check import check_adapter
 from adapters.registry import AdapterVersion, file_sha256
 from config.errors import BadRequestError
 from server.api.context import ServicesOf, admin_key_of
-from server.api.schemas.admin import ActivateBody, AdapterBody
+from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody
 from server.engine.messages import AdapterRef
 from server.services import Services
 
@@ -45,6 +45,13 @@ async def activate_adapter(body: ActivateBody, services: ServicesOf) -> dict[str
         raise BadRequestError("Send version (brand@number), or brand to go back to the base.", "version")
     await asyncio.to_thread(services.registry.deactivate, body.brand)
     return {"brand": body.brand, "active": None}
+
+
+@router.post("/rollback")
+async def roll_back_adapter(body: RollBackAdapterBody, services: ServicesOf) -> dict[str, Any]:
+    """To what was in use before, from the next request on; once more goes further back."""
+    version = await asyncio.to_thread(services.registry.roll_back, body.brand)
+    return {"brand": body.brand, "active": version.name if version else None}
 
 
 async def _activate(name: str, services: Services) -> AdapterVersion:

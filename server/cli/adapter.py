@@ -10,9 +10,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from adapters.bring_in import bring_in
 from adapters.evaluate import Answered, Judged, Scores, judge, score
-from adapters.make import MadeAdapter, TrainingInput, make_adapter
-from adapters.registry import Registry
+from adapters.make import TrainingInput, make_adapter
+from adapters.registry import Card, Registry
 from adapters.training.progress import EpochResult, Estimate, RefusalBalance, TrainingEvent
 from adapters.training.progress import Progress as Step
 from adapters.training.recipe import Recipe, read_recipe
@@ -96,7 +97,7 @@ def train(
         given = TrainingInput(brand, chosen.system_prompt, examples, validation)
         with _bar() as bar:
             made = make_adapter(resolve_base(settings), given, _recipe(recipe, epochs, rank), kept, _Teller(bar).tell)
-        name = _register(settings, brand, made, activate)
+        name = _register(settings, brand, made.gguf, made.card, activate)
     say(f"{plain(name)} registered{' and active' if activate else ''}; files in {plain(kept)}")
     if not activate:
         note(f"Compare it: housevoice adapter evaluate {plain(name)} HELDOUT.jsonl")
@@ -143,6 +144,42 @@ def activate(
                     chosen = registry.get(version)
                     registry.activate(chosen.brand, chosen.version)
     say(f"{plain(version)} is active.")
+
+
+@app.command()
+def rollback(context: typer.Context, brand: BrandName) -> None:
+    """Go back to what the brand used before, from the next request on. Once more goes further back."""
+    settings: Settings = context.obj
+    with errors_for_people():
+        server = find_server(settings)
+        if server is not None:
+            active = server.post("/api/adapters/rollback", {"brand": brand})["active"]
+        else:
+            with settings.data.own("adapter rollback"):
+                version = Registry.open(settings.data).roll_back(brand)
+                active = version.name if version else None
+    say(f"{plain(active)} is active again." if active else f"{plain(brand)} uses the base with its prompt again.")
+
+
+@app.command(name="import")
+def import_adapter(
+    context: typer.Context,
+    brand: BrandName,
+    source: Annotated[Path, typer.Argument(help="A PEFT folder (safetensors) or a GGUF LoRA.")],
+    activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
+) -> None:
+    """Register an adapter that was made elsewhere, once it passed the checks that our own have to pass.
+
+    It must fit the served base: names, shapes, finite values, an effect. Whether it is any good says
+    [bold]housevoice adapter evaluate[/]. Pickled weights are refused.
+    """
+    settings: Settings = context.obj
+    with errors_for_people(), tempfile.TemporaryDirectory() as work:
+        prepare_environment()
+        _brand(settings, brand)
+        gguf, card = bring_in(source, brand, resolve_base(settings), Path(work))
+        name = _register(settings, brand, gguf, card, activate)
+    say(f"{plain(name)} registered{' and active' if activate else ''}.")
 
 
 @app.command()
@@ -195,14 +232,14 @@ def _recipe(path: Path | None, epochs: int | None, rank: int | None) -> Recipe:
     return recipe if rank is None else replace(recipe, rank=rank, alpha=2.0 * rank)
 
 
-def _register(settings: Settings, brand: str, made: MadeAdapter, is_activated: bool) -> str:
+def _register(settings: Settings, brand: str, gguf: Path, card: Card, is_activated: bool) -> str:
     server = find_server(settings)
     if server is not None:
-        body = {"brand": brand, "path": str(made.gguf.absolute()), "card": dict(made.card), "activate": is_activated}
+        body = {"brand": brand, "path": str(gguf.absolute()), "card": dict(card), "activate": is_activated}
         return str(server.post("/api/adapters", body)["name"])
     with settings.data.own("adapter train"):
         registry = Registry.open(settings.data)
-        version = registry.register(brand, made.gguf, made.card)
+        version = registry.register(brand, gguf, card)
         if is_activated:
             registry.activate(version.brand, version.version)
         return version.name

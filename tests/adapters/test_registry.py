@@ -118,3 +118,28 @@ def test_threads_register_and_activate_side_by_side(registry: Registry, tmp_path
     assert [version.version for version in versions] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert sum(version.is_active for version in versions) == 1
     assert len({version.path.read_bytes() for version in versions}) == 8
+
+
+def test_going_back_step_by_step_ends_at_the_base(registry: Registry, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        registry.register("halden", lora(tmp_path, seed), {})
+    for version in (1, 2, 2, 3):
+        registry.activate("halden", version)
+    steps = [registry.roll_back("halden") for _ in range(3)]
+    assert [version.version if version else 0 for version in steps] == [2, 1, 0]
+    assert registry.active("halden") is None
+    with pytest.raises(NotFoundError, match="Nothing but the present version"):
+        registry.roll_back("halden")
+
+
+def test_going_back_from_the_base_and_over_a_restart(registry: Registry, data: DataDirectory, tmp_path: Path) -> None:
+    registry.register("halden", lora(tmp_path, 1), {})
+    registry.activate("halden", 1)
+    registry.deactivate("halden")
+    registry.deactivate("halden")
+    registry.close()
+    back = Registry.open(data).roll_back("halden")
+    assert back is not None
+    assert back.name == "halden@1"
+    with pytest.raises(NotFoundError):
+        Registry.open(data).roll_back("nobody")

@@ -83,6 +83,10 @@ class ActivateBody(Body):
     brand: ShortName | None = None
 
 
+class RollBackAdapterBody(Body):
+    brand: ShortName
+
+
 class KeyBody(Body):
     name: ShortName
     role: Literal["admin", "reader"] = "reader"

@@ -102,3 +102,14 @@ async def test_an_adapter_of_another_base_or_prompt_is_not_used(
 async def test_activating_nothing_is_explained(client: httpx.AsyncClient) -> None:
     assert (await client.post("/api/adapters/activate", json={})).json()["error"]["param"] == "version"
     assert (await client.post("/api/adapters/activate", json={"version": "halden@7"})).status_code == 404
+
+
+async def test_rolling_back_is_from_the_next_request_on(world: World, client: httpx.AsyncClient, lora: Path) -> None:
+    await register(client, lora, activate=True)
+    await register(client, write_lora(lora.parent / "two.gguf", LoraFile(seed=2)), activate=True)
+    assert await answering_adapter(world, client) == "halden@2"
+    for expected in ("halden@1", None):
+        response = await client.post("/api/adapters/rollback", json={"brand": "halden"})
+        assert response.json() == {"brand": "halden", "active": expected}
+        assert await answering_adapter(world, client) == expected
+    assert (await client.post("/api/adapters/rollback", json={"brand": "halden"})).status_code == 404
