@@ -11,6 +11,7 @@ from config.settings import Settings
 from server.brandbook import BrandBook
 from server.engine.client import EngineClient
 from server.engine.vocabulary import Vocabulary
+from server.feedback import FeedbackStore
 from server.index_work import open_generations
 from server.keys import KeyStore
 from server.live_retriever import LiveRetriever
@@ -38,6 +39,7 @@ def open_services(settings: Settings) -> Services:
         brands=BrandBook(settings.brands_dir),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
+        feedback=FeedbackStore.open(settings.data),
     )
 
 

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from server.engine.messages import EngineStatus
+from server.feedback import Feedback
 from server.records import RequestRecord
 
 SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
@@ -47,12 +48,16 @@ class Metrics:
         self._answer = self._counter("answer_tokens", "Generated tokens", labels)
         self._refusals = self._counter("refusals", "Questions that no document answered", labels)
         self._citations = self._counter("citations", "Citations of retrieved sources", labels)
+        self._feedback = self._counter("feedback", "What users said", ["brand", "rating", "fault"])
         self._first = self._histogram("first_token_seconds", "From arrival to the first text", labels)
         self._total = self._histogram("answer_seconds", "From arrival to the end", labels)
         self._retrieval = self._histogram("retrieval_seconds", "Search and fusion", labels)
         self._rate = self._histogram(
             "answer_tokens_per_second", "Of one answer, after its first text", labels, (1, 2, 5, 10, 20, 50, 100, 200)
         )
+
+    def count_feedback(self, given: Feedback) -> None:
+        self._feedback.labels(given.brand, given.rating, given.fault or "none").inc()
 
     def count(self, record: RequestRecord) -> None:
         brand = record.brand

@@ -22,6 +22,7 @@ from server.brandbook import BrandBook
 from server.condense import Condenser
 from server.engine.messages import Engine
 from server.failures import NotReadyError
+from server.feedback import FeedbackStore
 from server.keys import ApiKey, KeyStore
 from server.metrics import IndexCounts, Metrics
 from server.rates import RateLimiter
@@ -143,6 +144,7 @@ class Services:
     brands: BrandBook
     keys: KeyStore
     records: RecordStore
+    feedback: FeedbackStore
     facts: Facts | None = None
     index: IndexCounts | None = None
     is_draining: bool = False
@@ -244,5 +246,6 @@ class Services:
         if self.facts:
             self.facts.store.close()
         self.records.close()
+        self.feedback.close()
         self.registry.close()
         self.keys.close()

@@ -6,7 +6,21 @@ from typing import Annotated
 import typer
 
 from config.settings import Settings, load_settings
-from server.cli import access, adapter, ask, doctor, evaluation, facts, index, ingest, keys, listing, quarantine, serve
+from server.cli import (
+    access,
+    adapter,
+    ask,
+    doctor,
+    evaluation,
+    facts,
+    feedback,
+    index,
+    ingest,
+    keys,
+    listing,
+    quarantine,
+    serve,
+)
 from server.cli.console import errors_for_people
 
 app = typer.Typer(
@@ -49,6 +63,7 @@ app.add_typer(access.app, name="access")
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(index.app, name="index")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")

@@ -26,6 +26,7 @@ from server.application import create_app
 from server.brandbook import BrandBook
 from server.candidates import RetrievedSource
 from server.engine.fake import FakeEngine, fake_vocabulary
+from server.feedback import FeedbackStore
 from server.keys import KeyStore, NewKey
 from server.records import RecordStore
 from server.retrieval import Retrieval
@@ -232,6 +233,7 @@ async def open_world(
         brands=BrandBook(brands),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
+        feedback=FeedbackStore.open(settings.data),
         facts=facts or Facts(store, retriever, HashEmbedder()),
         clock=lambda: FIXED_TIME,
         new_id=lambda: f"{next(counter):024d}",
