@@ -58,8 +58,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One statement about one answer. fault: as stated, or guessed. question, answer, chunk_ids: of the request's record
-    at that time.
+    """One statement about one answer. fault: as stated, or guessed. question, answer, chunk_ids: of the request's
+    record at that time.
     """
 
     feedback_id: str
