@@ -1,7 +1,9 @@
 """Chunks by words: SQLite FTS5 with the Porter stemmer and BM25."""
 
+import itertools
 import json
 import re
+import sqlite3
 
 from ingest.documents import Hit, IndexedChunk
 from ingest.filters import UNRESTRICTED, SearchScope
@@ -22,6 +24,10 @@ COMMON_WORDS = frozenset(
 )
 """English and German words that stand in nearly every chunk: they rank nothing and make the query slow.
 German ones that mean something else in English ("die", "war") are not among them."""
+
+
+MANY_MATCHES = 8_000
+"""Chunks that a query's words may find together before its commonest words are left out."""
 
 
 class Fts5Index:
@@ -55,14 +61,15 @@ class Fts5Index:
     def search(
         self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope = UNRESTRICTED
     ) -> list[Hit]:
-        expression = match_expression(query)
-        if not expression or not knowledge_bases:
+        words = telling_words(query)
+        if not words or not knowledge_bases:
             return []
         marks = ", ".join("?" * len(knowledge_bases))
         chosen = [(IS_AMONG, scope.document_ids), (IS_READABLE, scope.readable_labels)]
         restricting = [(condition, json.dumps(sorted(part))) for condition, part in chosen if part is not None]
         allowed = "".join(f" AND {condition}" for condition, _ in restricting)
         with self._tables.reading() as connection:
+            expression = any_of(_rarest(connection, words))
             rows = connection.execute(
                 f"SELECT chunk_id, bm25(lexical_words, {TITLE_WEIGHT}, {HEADING_WEIGHT}, {BODY_WEIGHT}) AS cost"
                 " FROM lexical_words JOIN lexical_rows ON row_number = lexical_words.rowid"
@@ -78,10 +85,36 @@ class Fts5Index:
 
 
 def match_expression(query: str) -> str:
-    """An FTS5 expression that finds any of the words; every word is quoted, so nothing in it is an operator."""
+    """An FTS5 expression that finds any of the query's telling words."""
+    return any_of(telling_words(query))
+
+
+def telling_words(query: str) -> list[str]:
+    """Each once, in order; all words where none tells anything."""
     words = list(dict.fromkeys(re.findall(r"\w+", query)))
-    telling = [word for word in words if word.lower() not in COMMON_WORDS or _is_abbreviation(word)]
-    return " OR ".join(f'"{word}"' for word in telling or words)
+    return [word for word in words if word.lower() not in COMMON_WORDS or _is_abbreviation(word)] or words
+
+
+def any_of(words: list[str]) -> str:
+    """Every word is quoted, so nothing in it is an operator."""
+    return " OR ".join(f'"{word}"' for word in words)
+
+
+def _rarest(connection: sqlite3.Connection, words: list[str]) -> list[str]:
+    """As many words, the rarest first, as have MANY_MATCHES together; all of them in all but large indexes.
+
+    FTS5 scores each match, and finds only then which are best. Words that stand in thousands of chunks say little
+    about any one of them, and cost most of the time.
+    """
+    (num_rows,) = connection.execute("SELECT count(*) FROM lexical_rows").fetchone()
+    if num_rows <= MANY_MATCHES:
+        return words
+    counting = "SELECT count(*) FROM lexical_words WHERE lexical_words MATCH ?"
+    counts = {word: connection.execute(counting, (any_of([word]),)).fetchone()[0] for word in words}
+    ordered = sorted((word for word in words if counts[word]), key=lambda word: counts[word])
+    sums = itertools.accumulate(counts[word] for word in ordered)
+    kept = [word for word, total in zip(ordered, sums, strict=True) if total <= MANY_MATCHES]
+    return kept or ordered[:1] or words
 
 
 def _is_abbreviation(word: str) -> bool:

@@ -69,3 +69,18 @@ def test_upsert_replaces(tmp_path: Path) -> None:
     assert ids(index, "old") == []
     index.delete(["a", "unknown"])
     assert index.count() == 0
+
+
+def test_in_a_large_index_the_commonest_words_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Fts5Index(FactTables(tmp_path / "x.db"))
+    index.upsert([item(f"c{number}", "pump note") for number in range(40)])
+    index.upsert([item("rare", "pump valve"), item("other", "valve")])
+
+    def found(query: str) -> set[str]:
+        return {hit.chunk_id for hit in index.search(query, ("kb",), 100)}
+
+    assert len(found("pump valve")) == 42
+    monkeypatch.setattr("ingest.lexical.MANY_MATCHES", 10)
+    assert found("pump valve") == {"rare", "other"}
+    assert len(found("pump")) == len(found("pump unheard")) == 41
+    assert found("unheard") == set()
