@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +34,9 @@ from ingest.vectors import ChromaIndex
 from ingest.versions import newer_versions
 from ingest.web.pages import PageStore
 from ingest.writer import IndexWriter
+
+SEARCHES_BESIDE = 4
+"""Searches by words that run at once; more wait."""
 
 SELF_SEARCH = 10
 """Nearest neighbours among which a chunk must find itself; more than one, as equal texts have equal vectors."""
@@ -84,6 +88,7 @@ class FactStore:
         self._quarantine = Quarantine(tables)
         self._pipeline = pipeline(self._catalog, self._writer, self._access, self._quarantine)
         self._writing = threading.Lock()
+        self._beside = ThreadPoolExecutor(SEARCHES_BESIDE, "lexical")
         self._runs = RunBook(tables)
         self.parts = StoreParts(
             tables,
@@ -320,6 +325,14 @@ class FactStore:
         """By words; `score` is BM25, larger is better."""
         return self._lexical.search(query, knowledge_bases, limit, scope)
 
+    def search_both(
+        self, query: str, knowledge_bases: tuple[str, ...], limit: int, scope: SearchScope = UNRESTRICTED
+    ) -> tuple[list[Hit], list[Hit]]:
+        """By meaning and by words, side by side: both spend their time outside of Python."""
+        lexical = self._beside.submit(self.search_lexical, query, knowledge_bases, limit, scope)
+        dense = self.search_dense(query, knowledge_bases, limit, scope) if query.strip() else []
+        return dense, lexical.result()
+
     def newer_versions(
         self, document_ids: Sequence[str], reader: Reader, among: frozenset[str] | None = None
     ) -> dict[str, Document]:
@@ -358,6 +371,7 @@ class FactStore:
     def close(self) -> None:
         """Wait for a running ingest, then release all files."""
         with self._writing:
+            self._beside.shutdown()
             self._vectors.close()
             self._tables.close()
 

@@ -70,8 +70,7 @@ class Retriever:
         limit = self._settings.candidates
         readable = self._store.readable(knowledge_bases, reader, search_filter)
         bases, scope = readable.knowledge_bases, readable.scope
-        dense = self._store.search_dense(query, bases, limit, scope) if query.strip() else []
-        lexical = self._store.search_lexical(query, bases, limit, scope)
+        dense, lexical = self._store.search_both(query, bases, limit, scope)
         found = self._candidates(fuse(dense, lexical, self._settings))
         best = max((hit.score for hit in dense), default=0.0)
         reranked = self._reranker.rerank(query, found) if self._reranker else Reranked(found, "")
