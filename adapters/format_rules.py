@@ -5,6 +5,7 @@ import re
 from config.brands import FormatRules
 
 CITATION = re.compile(r"\[\d+\]")
+NUMBER = re.compile(r"\d[\d.,:/-]*\d|\d")
 
 
 def violations(answer: str, rules: FormatRules, *, is_refusal: bool = False) -> list[str]:
@@ -54,3 +55,8 @@ def _length(answer: str, rules: FormatRules) -> list[str]:
     if rules.min_words <= num_words <= rules.max_words:
         return []
     return [f"{num_words} words, outside {rules.min_words} to {rules.max_words}"]
+
+
+def numbers_in(answer: str) -> set[str]:
+    """Numbers, dates and times as they are written, without those of citations: what facts are told apart by."""
+    return set(NUMBER.findall(CITATION.sub("", answer)))

@@ -106,8 +106,8 @@ def _rarest(connection: sqlite3.Connection, words: list[str]) -> list[str]:
     FTS5 scores each match, and finds only then which are best. Words that stand in thousands of chunks say little
     about any one of them, and cost most of the time.
     """
-    (num_rows,) = connection.execute("SELECT count(*) FROM lexical_rows").fetchone()
-    if num_rows <= MANY_MATCHES:
+    (most_rows,) = connection.execute("SELECT coalesce(max(row_number), 0) FROM lexical_rows").fetchone()
+    if most_rows <= MANY_MATCHES:  # a bound that costs nothing; counting them would read them all
         return words
     counting = "SELECT count(*) FROM lexical_words WHERE lexical_words MATCH ?"
     counts = {word: connection.execute(counting, (any_of([word]),)).fetchone()[0] for word in words}

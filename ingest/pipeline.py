@@ -23,7 +23,7 @@ from ingest.parse.limits import limits_of
 from ingest.parse.pool import ParsePool
 from ingest.parse.reasons import ParseError
 from ingest.parse.wire import Parsed
-from ingest.quarantine import Quarantine
+from ingest.quarantine import Quarantine, holder_among
 from ingest.scan import Plan, Renamed, Source, SourceFile, compare, hash_file
 from ingest.writer import IndexWriter, Moved, Prepared
 
@@ -217,8 +217,7 @@ class Pipeline:
                 continue
             holder = self._quarantine.holder(knowledge_base, path, outcome.result.content_hash)
             if holder is not None:
-                refused = holder.failure(path)
-                self._refuse(outcome.file, refused, knowledge_base, path in changed, tally)
+                self._refuse(outcome.file, holder.failure(path), knowledge_base, path in changed, tally)
                 continue
             tally.failures += [replace(part, path=f"{path}, {part.path}") for part in outcome.result.document.unread]
             group.append(self._prepare(outcome.file, outcome.result, knowledge_base))
@@ -282,12 +281,10 @@ class Pipeline:
 
     def _withdraw(self, documents: Sequence[Document]) -> None:
         """What an operator took out while it was being read."""
-        late = [
-            item.document_id
-            for item in documents
-            if self._quarantine.holder(item.knowledge_base, item.path, item.content_hash)
-        ]
-        self._writer.remove(late)
+        held = self._quarantine.held(documents[0].knowledge_base) if documents else []
+        late = [item.document_id for item in documents if holder_among(held, item.path, item.content_hash)]
+        if late:
+            self._writer.remove(late)
 
     def _fail(self, file: SourceFile, error: ParseError, knowledge_base: str, was_indexed: bool, tally: Tally) -> None:
         failure = Failure(file.state.path, str(error.reason), error.message)

@@ -210,19 +210,14 @@ class FactStore:
         """Take a document out at once, also while a run goes on, and keep it out of every later one: this path, and
         this content under any other. Its file stays where it is. Raises NotFoundError for what is not indexed.
         """
-        found = [entry for entry in self._catalog.entries(knowledge_base) if entry.state.path == path]
-        if not found:
+        document = next((item for item in self.documents(knowledge_base) if item.path == path), None)
+        if document is None:
             raise NotFoundError(
                 f"There is no document {path!r} in {knowledge_base!r}.", hint="housevoice search shows the paths."
             )
-        document = found[0].document
         held = self._quarantine.hold(knowledge_base, path, document.content_hash, note)
-        same = [
-            entry.document.document_id
-            for entry in self._catalog.entries(knowledge_base)
-            if entry.document.content_hash == document.content_hash
-        ]
-        self._writer.remove(same)
+        same = [item for item in self.documents(knowledge_base) if item.content_hash == document.content_hash]
+        self._writer.remove([item.document_id for item in same])
         return held
 
     def lift_quarantine(self, knowledge_base: str, path: str) -> None:

@@ -5,7 +5,6 @@ words by examples and training. An edit that a person has accepted becomes an ex
 """
 
 import json
-import re
 import sqlite3
 import threading
 import time
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from adapters.format_rules import numbers_in
 from config.database import migrate, open_database
 from config.datadir import DataDirectory
 from config.errors import NotFoundError
@@ -32,8 +32,6 @@ MIGRATIONS = (
     CREATE INDEX feedback_by_brand ON feedback (brand, created_unix_seconds)
     """,
 )
-NUMBER = re.compile(r"\d[\d.,:/-]*\d|\d")
-MARKER = re.compile(r"\[\d+\]")
 
 
 class Rating(StrEnum):
@@ -104,7 +102,7 @@ def guess_fault(record: Mapping[str, Any], rating: Rating, edited_answer: str) -
     words; a disliked answer without any citation had nothing to stand on. A guess, for sorting only.
     """
     if edited_answer.strip():
-        return Fault.STYLE if _numbers(edited_answer) == _numbers(str(record["answer"])) else Fault.RETRIEVAL
+        return Fault.STYLE if numbers_in(edited_answer) == numbers_in(str(record["answer"])) else Fault.RETRIEVAL
     if rating is Rating.UP:
         return Fault.NONE
     return Fault.RETRIEVAL if record["outcome"] == "refused" or not record["num_citations"] else Fault.UNKNOWN
@@ -134,7 +132,7 @@ class FeedbackStore:
                 ),
             )
 
-    def list(self, brand: str | None = None, state: State | None = None, limit: int = 100) -> "list[Feedback]":
+    def latest(self, brand: str | None = None, state: State | None = None, limit: int = 100) -> list[Feedback]:
         """The latest first."""
         with self._lock:
             rows = self._connection.execute(
@@ -180,7 +178,3 @@ def _feedback(row: sqlite3.Row) -> Feedback:
             "state": State(row["state"]),
         }
     )
-
-
-def _numbers(text: str) -> set[str]:
-    return {number.rstrip(".,:") for number in NUMBER.findall(MARKER.sub("", text))}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from adapters.curation.rows import Row
-from adapters.format_rules import violations
+from adapters.format_rules import CITATION, numbers_in, violations
 from config.brands import Brand
 
 STOP_BELOW, USEFUL_FROM, USEFUL_TO = 50, 100, 500
@@ -23,8 +23,6 @@ OUTLIER = 4.0
 
 MIN_REFUSALS = 0.05
 WORD = re.compile(r"\w+")
-NUMBER = re.compile(r"\d[\d.,:/-]*\d|\d")
-MARKER = re.compile(r"\[\d+\]")
 NAME = re.compile(r"(?<![.!?:]\s)(?<!^)(?<!\n)\b[A-ZÄÖÜ][\w'-]+(?:\s+[A-ZÄÖÜ][\w'-]+)+")
 STARTS = frozenset(
     [
@@ -166,7 +164,7 @@ def contradictions(rows: Sequence[Row]) -> Iterator[Finding]:
         by_question[_flat(row.conversation)].append(row)
     for same in by_question.values():
         for row in same[1:]:
-            mine, theirs = _numbers(row.answer), _numbers(same[0].answer)
+            mine, theirs = numbers_in(row.answer), numbers_in(same[0].answer)
             if mine and theirs and not mine & theirs:
                 text = f"answers {_list(mine)} where line {same[0].line} answers {_list(theirs)}"
                 yield Finding(Kind.CONTRADICTION, row.line, text, (same[0].line,))
@@ -188,7 +186,7 @@ def unsupported(rows: Sequence[Row], refusal: str) -> Iterator[Finding]:
         if not row.support or row.answer.strip() == refusal.strip():
             continue
         support = _flat(row.support)
-        facts = _numbers(row.answer) | _name_words(row.answer)
+        facts = numbers_in(row.answer) | _name_words(row.answer)
         missing = {fact for fact in facts if _flat(fact) not in support and _flat(fact) not in _flat(refusal)}
         if missing:
             yield Finding(Kind.UNSUPPORTED, row.line, f"{_list(missing)} in the answer, in none of its sources")
@@ -248,13 +246,9 @@ def _word_pairs(text: str) -> frozenset[tuple[str, ...]]:
     return frozenset(itertools.pairwise(words)) or frozenset({tuple(words)})
 
 
-def _numbers(text: str) -> set[str]:
-    return {number.rstrip(".,:") for number in NUMBER.findall(MARKER.sub("", text))}
-
-
 def _name_words(text: str) -> set[str]:
     """Words of names: capitalised ones that stand together, without what begins a sentence."""
-    found = (name.split() for name in NAME.findall(MARKER.sub("", text)))
+    found = (name.split() for name in NAME.findall(CITATION.sub("", text)))
     return {word for words in found for word in words if word not in STARTS}
 
 

@@ -40,7 +40,7 @@ async def list_feedback(
     state: State | None = None,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
 ) -> dict[str, Any]:
-    found = await asyncio.to_thread(services.feedback.list, brand or None, state, limit)
+    found = await asyncio.to_thread(services.feedback.latest, brand or None, state, limit)
     return {"feedback": [asdict(item) for item in found]}
 
 
@@ -53,7 +53,7 @@ async def review_feedback(feedback_id: str, body: ReviewBody, services: Services
 @admin_router.get("/examples")
 async def export_examples(services: ServicesOf, brand: Name) -> dict[str, Any]:
     """Accepted edits of a brand as rows of chat-JSONL, the oldest first."""
-    found = await asyncio.to_thread(services.feedback.list, brand, State.ACCEPTED, MAX_ROWS)
+    found = await asyncio.to_thread(services.feedback.latest, brand, State.ACCEPTED, MAX_ROWS)
     return {"rows": [example_row(item) for item in reversed(found) if item.edited_answer]}
 
 

@@ -17,12 +17,11 @@ from adapters.registry import Card, Registry
 from adapters.training.progress import EpochResult, Estimate, RefusalBalance, TrainingEvent
 from adapters.training.progress import Progress as Step
 from adapters.training.recipe import Recipe, read_recipe
-from config.brands import Brand, load_brands
 from config.environment import prepare_environment
-from config.errors import BadRequestError, ConfigError
+from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
-from server.cli.connection import Server, find_server, own_store, require_server
+from server.cli.connection import Server, brand_of, find_server, own_store, require_server
 from server.cli.console import err, errors_for_people, note, out, plain, say
 from server.cli.curate import curate_examples
 from server.prepare import Preparer, read_pairs, write_rows
@@ -52,7 +51,7 @@ def prepare(
     """
     settings: Settings = context.obj
     with errors_for_people(), own_store(settings, "adapter prepare") as store:
-        chosen = _brand(settings, brand)
+        chosen = brand_of(settings, brand)
         retriever = Retriever(store, settings.retrieval, open_reranker(settings))
         preparer = Preparer(store, retriever, chosen.knowledge_bases, chosen.refusal)
         train = preparer.prepare(read_pairs(pairs, "train"), force_gold=True)
@@ -91,7 +90,7 @@ def train(
     settings: Settings = context.obj
     with errors_for_people():
         prepare_environment()
-        chosen = _brand(settings, brand)
+        chosen = brand_of(settings, brand)
         _check_size(examples)
         kept = output or Path(tempfile.mkdtemp(prefix=f"housevoice-{brand}-"))
         given = TrainingInput(brand, chosen.system_prompt, examples, validation)
@@ -176,7 +175,7 @@ def import_adapter(
     settings: Settings = context.obj
     with errors_for_people(), tempfile.TemporaryDirectory() as work:
         prepare_environment()
-        _brand(settings, brand)
+        brand_of(settings, brand)
         gguf, card = bring_in(source, brand, resolve_base(settings), Path(work))
         name = _register(settings, brand, gguf, card, activate)
     say(f"{plain(name)} registered{' and active' if activate else ''}.")
@@ -196,7 +195,7 @@ def evaluate(
     settings: Settings = context.obj
     with errors_for_people():
         server = require_server(settings)
-        brand = _brand(settings, model.partition("@")[0])
+        brand = brand_of(settings, model.partition("@")[0])
         rows = [json.loads(line) for line in heldout.read_text(encoding="utf-8").splitlines()]
         systems = {model: model, "base, best prompt": f"{brand.name}@0"}
         answered = {name: _ask_all(server, target, rows) for name, target in systems.items()}
@@ -204,13 +203,6 @@ def evaluate(
     _print_scores({name: score(verdicts) for name, verdicts in judged.items()})
     if details is not None:
         _write_details(details, answered, judged)
-
-
-def _brand(settings: Settings, name: str) -> Brand:
-    brands = load_brands(settings.brands_dir)
-    if name not in brands:
-        raise ConfigError(f"There is no brand {name!r} in {settings.brands_dir}.", f"Known: {', '.join(brands)}.")
-    return brands[name]
 
 
 def _check_size(examples: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
+from config.brands import Brand, load_brands
 from config.environment import prepare_environment
-from config.errors import HousevoiceError, NotFoundError, OverloadedError
+from config.errors import ConfigError, HousevoiceError, NotFoundError, OverloadedError
 from config.settings import Settings
 from ingest.generations import IndexGenerations
 from ingest.store import FactStore
@@ -135,3 +136,11 @@ def _error(response: httpx.Response) -> HousevoiceError:
     if response.status_code == 429:
         return OverloadedError(str(message).removesuffix(" Retry later."))
     return HousevoiceError(f"The server answered {response.status_code}: {message}")
+
+
+def brand_of(settings: Settings, name: str) -> Brand:
+    """From its file, without a server. Raises ConfigError that names the others."""
+    brands = load_brands(settings.brands_dir)
+    if name not in brands:
+        raise ConfigError(f"There is no brand {name!r} in {settings.brands_dir}.", f"Known: {', '.join(brands)}.")
+    return brands[name]

@@ -9,9 +9,8 @@ from rich.table import Table
 from adapters.curation.checks import MEANINGS, Kind
 from adapters.curation.curate import CLEAN_FILE, SPLIT_FILE, Curated, curate, write_curated
 from adapters.curation.page import render_page
-from config.brands import load_brands
-from config.errors import ConfigError
 from config.settings import Settings
+from server.cli.connection import brand_of
 from server.cli.console import errors_for_people, out, plain, say
 
 SHOWN = 30
@@ -41,10 +40,7 @@ def curate_examples(
     """
     settings: Settings = context.obj
     with errors_for_people():
-        brands = load_brands(settings.brands_dir)
-        if brand not in brands:
-            raise ConfigError(f"There is no brand {brand!r} in {settings.brands_dir}.", f"Known: {', '.join(brands)}.")
-        found = curate(examples, held_out, brands[brand], share, seed)
+        found = curate(examples, held_out, brand_of(settings, brand), share, seed)
         _print(found)
         if output is not None:
             say(f"Written: {plain(write_curated(found, output))}")

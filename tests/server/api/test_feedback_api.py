@@ -97,5 +97,5 @@ def test_the_file_stays_what_it_is(tmp_path: Path) -> None:
     data.create()
     for _ in range(2):
         store = FeedbackStore.open(data)
-        assert store.list() == []
+        assert store.latest() == []
         store.close()
