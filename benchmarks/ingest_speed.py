@@ -74,12 +74,10 @@ def ours(folder: Path, work: Path, settings: Settings) -> Row:
         store.parts.embedder.embed(texts)
         embed_seconds = time.perf_counter() - started
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     return {
         "seconds": seconds,
         "chunks": report.num_chunks,
         "peak_bytes": own,
-        "worker_bytes": workers,
         "again_seconds": again_seconds,
         "again": again.summary,
         "failures": len(report.failures),
@@ -161,8 +159,7 @@ def report(rows: dict[str, list[Row]], num_documents: int) -> str:
         ]
     lines += [
         "",
-        f"{len(rows['housevoice'])} rounds in turns, medians. Our largest parse worker took"
-        f" {max(run['worker_bytes'] for run in rows['housevoice']) / 1e6:.0f} MB beside the main process.",
+        f"{len(rows['housevoice'])} rounds in turns, medians; peak memory without our parse workers, which have limits.",
         "",
         conditions(),
         "",
