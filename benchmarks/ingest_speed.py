@@ -159,7 +159,7 @@ def report(rows: dict[str, list[Row]], num_documents: int) -> str:
         ]
     lines += [
         "",
-        f"{len(rows['housevoice'])} rounds in turns, medians; peak memory without our parse workers, which have limits.",
+        f"{len(rows['housevoice'])} rounds in turns, medians; peak memory is without our parse workers.",
         "",
         conditions(),
         "",
