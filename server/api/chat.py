@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from config.errors import BadRequestError
 from config.prompt import Turn
 from config.settings import ServerSettings
+from ingest.filters import EVERYTHING
 from server.answer import AnswerEvent, AnswerRequest, output_schema_of
 from server.api.chat_format import ChatFormat
 from server.api.context import KeyOf, RequestIdOf, ServicesOf
@@ -76,7 +77,7 @@ def answer_request_of(body: ChatBody, voice: Voice, key: ApiKey, request_id: str
         num_top_logprobs=body.num_top_logprobs,
         json_schema=schema_text,
         use_documents=not is_task,
-        search_filter=body.retrieval.filters.search_filter,
+        search_filter=body.retrieval.search_filter if body.retrieval else EVERYTHING,
         user=body.user or body.safety_identifier or "",
         metadata=body.metadata or {},
     )

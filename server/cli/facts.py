@@ -30,8 +30,8 @@ def search(
     path: Annotated[list[str] | None, typer.Option("--path", help="A folder, file or glob; may be repeated.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--type", help="Suffix (pdf) or media type; repeatable.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag from front matter; may be repeated.")] = None,
-    after: Annotated[str | None, typer.Option("--after", help="File date from, such as 2026-01-31.")] = None,
-    before: Annotated[str | None, typer.Option("--before", help="File date before.")] = None,
+    after: Annotated[str | None, typer.Option("--after", help="Dated from, such as 2026-01-31.")] = None,
+    before: Annotated[str | None, typer.Option("--before", help="Dated before.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show all candidates, ranks, and what was cut and why.")
     ] = False,

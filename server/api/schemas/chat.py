@@ -133,7 +133,7 @@ class ChatBody(SamplingBody):
     prediction: Any = None
     web_search_options: Any = None
     moderation: Any = None
-    retrieval: RetrievalBody = RetrievalBody()
+    retrieval: RetrievalBody | None = None
 
     @model_validator(mode="after")
     def _refuse_what_is_not_offered(self) -> Self:
