@@ -186,8 +186,8 @@ def tables(rows: Sequence[Row], floor: float) -> Iterator[str]:
         yield f"| {part} ({use}) | {own.sum()}, {(~own).sum()} | " + " | ".join(cells) + " |"
     is_fitted = np.array([row.part in FITTED for row in rows])
     yield (
-        "\nRefused wrongly / rightly: at the floor as it is set, and at thresholds that refuse 1, 2 or 5 % of the fitted"
-        " sets' answerable questions.\n"
+        "\nRefused wrongly / rightly: at the floor as it is set, and at thresholds that refuse 1, 2 or 5 % of the"
+        " fitted sets' answerable questions.\n"
     )
     yield "| rule | " + " | ".join(masks) + " |"
     yield "|---|" + "---|" * len(masks)

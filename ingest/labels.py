@@ -35,8 +35,9 @@ class Label:
 
 
 def labels_of(document: Document, parsed: ParsedDocument) -> frozenset[Label]:
-    """Tags in lower case; the date where it is one; superseded documents by their path in the knowledge base (front matter
-    may name them relative to the document itself, both readings are kept); stems within the knowledge base."""
+    """Tags in lower case; the date where it is one; superseded documents by their path in the knowledge base (front
+    matter may name them relative to the document itself, both readings are kept); stems within the knowledge base.
+    """
     folder = dirname(document.path)
     paths = {normpath(path) for name in parsed.supersedes for path in (name, join(folder, name))}
     labels = {Label(Kind.TAG, tag.lower()) for tag in parsed.tags}
