@@ -13,11 +13,11 @@ import psutil
 import typer
 from rich.table import Table
 
+from adapters.identity import identity_of
 from adapters.registry import Registry
 from config.brands import load_brands
 from config.errors import HousevoiceError
 from config.models import resolve_base, resolve_embedder
-from config.prompt import PROMPT_VERSION
 from config.settings import Settings
 from server.cli.connection import Server, find_server, own_generations
 from server.cli.console import errors_for_people, out, plain
@@ -118,18 +118,14 @@ def _adapters(settings: Settings) -> Iterator[Finding]:
     if not settings.data.database.exists():
         yield Finding("adapters", Verdict.LOOK, "none yet: the data directory is new")
         return
-    base = resolve_base(settings)
-    for version in Registry.open(settings.data).versions():
+    registry = Registry.open(settings.data, identity_of(resolve_base(settings)))
+    for version in registry.versions():
         if not version.is_active:
             continue
-        if version.base_sha256 != base.sha256:
-            text = f"was trained for base {version.base_sha256[:12]}, served is {base.sha256[:12]}: train it again"
-            yield Finding(version.name, Verdict.BROKEN, text)
-        elif version.prompt_version != PROMPT_VERSION:
-            text = (
-                f"was trained for prompt version {version.prompt_version}, served is {PROMPT_VERSION}: train it again"
-            )
-            yield Finding(version.name, Verdict.BROKEN, text)
+        if reason := registry.mismatch(version):
+            yield Finding(version.name, Verdict.BROKEN, f"{reason} {registry.how_to_retrain(version)}")
+        elif not version.path.is_file():
+            yield Finding(version.name, Verdict.BROKEN, f"its file {version.path} is gone: restore a backup")
         else:
             yield Finding(version.name, Verdict.FINE, f"active, matches the base, {version.path}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
+from adapters.identity import Identity
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
 from config.errors import NotFoundError
@@ -229,7 +230,7 @@ async def open_world(
         vocabulary=vocabulary,
         turn_format=turn_format_from_template(vocabulary.chat_template, vocabulary.bos_text, vocabulary.eos_text),
         engine=engine,
-        registry=Registry.open(settings.data),
+        registry=Registry.open(settings.data, Identity("ba5e" * 16)),
         brands=BrandBook(brands),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
