@@ -166,6 +166,14 @@ class Registry:
             )
         return self.active(brand)
 
+    def activations(self, brand: str) -> list[int]:
+        """Versions in the order in which they came into use, as far back as `roll_back` goes; 0 is the base."""
+        with self._statement:
+            rows = self._connection.execute(
+                "SELECT version FROM adapter_activations WHERE brand = ? ORDER BY place", (brand,)
+            ).fetchall()
+        return [row["version"] for row in rows]
+
     def check(self, version: AdapterVersion) -> None:
         """Raises BadRequestError where it is retired, or was trained for something else than what is served."""
         if version.retirement:

@@ -10,6 +10,7 @@ from config.models import resolve_base
 from config.prompt import TurnFormat
 from config.settings import Settings
 from server.brandbook import BrandBook
+from server.drift import DriftStore
 from server.engine.client import EngineClient
 from server.engine.vocabulary import Vocabulary
 from server.feedback import FeedbackStore
@@ -41,6 +42,7 @@ def open_services(settings: Settings) -> Services:
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
+        drift=DriftStore.open(settings.data, settings.drift),
     )
 
 

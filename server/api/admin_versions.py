@@ -1,13 +1,14 @@
-"""Who gets which version, over the admin API: canaries and retirement."""
+"""Who gets which version, over the admin API: canaries and retirement; and how each one does."""
 
 import asyncio
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import CanaryBody, RetireBody
+from server.drift import drift_tables
 from server.services import Services
 from server.versions import refuse_canary, refuse_retirement, version_row
 
@@ -35,6 +36,16 @@ async def stop_canary(brand: str, services: ServicesOf) -> dict[str, Any]:
     """Everybody gets the active version again, from the next request on."""
     await asyncio.to_thread(services.registry.stop_canary, brand)
     return {"brand": brand, "canary": None}
+
+
+@router.get("/drift")
+async def read_drift(
+    services: ServicesOf,
+    brand: Annotated[str, Query(max_length=200)] = "",
+    days: Annotated[int, Query(ge=1, le=3_650)] = 30,
+) -> dict[str, Any]:
+    """Form, refusals and citations of each version: at first, lately, and by day."""
+    return dict(await asyncio.to_thread(drift_tables, services.drift, brand, days))
 
 
 @router.post("/retire")

@@ -22,6 +22,7 @@ from config.environment import prepare_environment
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
+from server.cli.adapter_drift import drift
 from server.cli.adapter_versions import canary, list_versions, own_registry, retire
 from server.cli.connection import Server, brand_of, find_server, own_store, require_server
 from server.cli.console import err, errors_for_people, note, out, plain, say
@@ -146,6 +147,7 @@ def rollback(context: typer.Context, brand: BrandName) -> None:
 
 
 app.command()(canary)
+app.command()(drift)
 app.command()(retire)
 
 

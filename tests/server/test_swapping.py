@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -185,6 +184,34 @@ async def test_swapping_under_streams_disturbs_nobody(server: TinyServer, refere
     after = server.status()["engine"]
     assert (after["pid"], after["num_restarts"]) == (before["pid"], before["num_restarts"])
     assert tally.versions >= {"tiny", *VERSIONS}
+
+
+async def test_a_killed_server_comes_back_with_a_whole_active_version(
+    server: TinyServer, references: dict[str, list[Token]]
+) -> None:
+    """kill -9 in the middle of activations and promotions."""
+
+    async def swap_until_killed(number: int) -> None:
+        for step in range(number, 10_000):
+            action, body = SWAPS[step % len(SWAPS)]
+            await client.post(f"/api/adapters/{action}", json=body)
+
+    async with httpx.AsyncClient(base_url=server.url, headers=server.headers, timeout=60) as client:
+        swapping = [asyncio.create_task(swap_until_killed(number)) for number in range(4)]
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(server.kill)
+        ended = await asyncio.gather(*swapping, return_exceptions=True)
+    assert all(isinstance(error, httpx.TransportError) for error in ended)
+    await asyncio.to_thread(server.start)
+    async with httpx.AsyncClient(base_url=server.url, headers=server.headers, timeout=60) as client:
+        rows = (await client.get("/api/adapters")).json()["adapters"]
+        assert [row["name"] for row in rows] == list(VERSIONS)
+        for brand in BRANDS:
+            active = [row["name"] for row in rows if row["brand"] == brand and row["is_active"]] or [f"{brand}@0"]
+            await client.request("DELETE", f"/api/adapters/canary/{brand}")
+            version, answer = await ask(client, brand, "")
+            assert [version] == active
+            assert is_equal(references[version], answer, Tally())
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from ingest.runs import Run
 from server.application import create_app
 from server.brandbook import BrandBook
 from server.candidates import RetrievedSource
+from server.drift import DriftStore
 from server.engine.fake import FakeEngine, fake_vocabulary
 from server.feedback import FeedbackStore
 from server.keys import KeyStore, NewKey
@@ -235,6 +236,7 @@ async def open_world(
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
+        drift=DriftStore.open(settings.data, settings.drift),
         facts=facts or Facts(store, retriever, HashEmbedder()),
         clock=lambda: FIXED_TIME,
         new_id=lambda: f"{next(counter):024d}",
