@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.lora_header import ALPHA_KEY, BASE_KEY, PROMPT_KEY
+from adapters.identity import template_sha256
+from adapters.lora_header import ALPHA_KEY, BASE_KEY, PROMPT_KEY, TEMPLATE_KEY, TOKENIZER_KEY
 from config.errors import BadRequestError, ModelError
 from config.gguf_header import GgufHeader, read_header
 from config.prompt import PROMPT_VERSION
@@ -55,7 +56,8 @@ def convert_adapter(peft_folder: Path, base: Path, base_sha256: str, name: str, 
     tensors = {name: _reordered(pair, name, header) for name, pair in _renamed(pairs, header).items()}
     partial = output.with_name(f"{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
-    _write(partial, tensors, header, {ALPHA_KEY: _alpha(config), BASE_KEY: base_sha256, "general.name": name})
+    origin = {BASE_KEY: base_sha256, TOKENIZER_KEY: header.tokenizer_sha256, TEMPLATE_KEY: template_sha256(header)}
+    _write(partial, tensors, header, {ALPHA_KEY: _alpha(config), **origin, "general.name": name})
     os.replace(partial, output)  # noqa: PTH105
     return output
 

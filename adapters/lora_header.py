@@ -12,6 +12,7 @@ from config.gguf_header import GgufHeader, TensorInfo, read_header
 
 SIDE_A, SIDE_B = ".lora_a", ".lora_b"
 ALPHA_KEY, BASE_KEY, PROMPT_KEY = "adapter.lora.alpha", "housevoice.base_sha256", "housevoice.prompt_version"
+TOKENIZER_KEY, TEMPLATE_KEY = "housevoice.tokenizer_sha256", "housevoice.template_sha256"
 ELEMENT_BYTES = {0: 4.0, 1: 2.0, 8: 34 / 32, 30: 2.0}
 """Bytes of one element by ggml type: F32, F16, Q8_0, BF16."""
 MAX_RANK = 1_024

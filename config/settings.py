@@ -123,6 +123,15 @@ class RetrievalSettings(Section):
     rerank_seconds: PositiveSeconds
 
 
+class DriftSettings(Section):
+    baseline_answers: PositiveInt
+    window_days: PositiveInt
+    min_answers: PositiveInt
+    max_form_drop: Share
+    max_citation_drop: Share
+    max_refusal_change: Share
+
+
 class Settings(Section):
     storage: StorageSettings
     models: ModelSettings
@@ -132,6 +141,7 @@ class Settings(Section):
     index: IndexSettings
     web: WebSettings
     retrieval: RetrievalSettings
+    drift: DriftSettings
 
     @property
     def data(self) -> DataDirectory:

@@ -34,6 +34,7 @@ from server.merge import merge
 from server.records import RequestRecord
 from server.retrieval import Retrieval
 from server.scopes import scopes_of
+from server.verdict import note_verdict
 from server.voices import Voice
 
 
@@ -170,6 +171,7 @@ class Answerer:
             raise
         finally:
             record.total_seconds = time.monotonic() - started
+            _note_verdict(record, request)
             self._record(record)
 
     async def _answer(self, request: AnswerRequest, record: RequestRecord) -> AsyncGenerator[AnswerEvent, None]:
@@ -353,6 +355,12 @@ def _record_of(request: AnswerRequest) -> RequestRecord:
     record.user, record.metadata = request.user, request.metadata
     record.search_filter = asdict(request.search_filter) if not request.search_filter.is_empty else {}
     return record
+
+
+def _note_verdict(record: RequestRecord, request: AnswerRequest) -> None:
+    if request.use_documents and not request.voice.is_base:
+        is_json, has_own = request.json_schema is not None, bool(request.instructions.strip())
+        note_verdict(record, request.voice.brand, is_json=is_json, has_own_instructions=has_own)
 
 
 def _note_retrieval(record: RequestRecord, retrieval: Retrieval) -> None:

@@ -11,6 +11,7 @@ from server.api import (
     admin_keys,
     admin_quarantine,
     admin_runs,
+    admin_versions,
     chat,
     completions,
     documents,
@@ -44,6 +45,7 @@ ROUTERS = (
     admin_index.router,
     admin_quarantine.router,
     admin_runs.router,
+    admin_versions.router,
     admin.router,
     page.router,
 )

@@ -12,6 +12,7 @@ from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody
 from server.engine.messages import AdapterRef
 from server.services import Services
+from server.versions import version_row
 
 router = APIRouter(prefix="/api/adapters", dependencies=[Depends(admin_key_of)])
 
@@ -19,7 +20,8 @@ router = APIRouter(prefix="/api/adapters", dependencies=[Depends(admin_key_of)])
 @router.get("")
 async def list_adapters(services: ServicesOf, brand: str = "") -> dict[str, Any]:
     versions = await asyncio.to_thread(services.registry.versions, brand or None)
-    return {"adapters": [_row(version) for version in versions]}
+    canaries = await asyncio.to_thread(services.registry.canaries)
+    return {"adapters": [version_row(version, services.registry, canaries.get(version.brand)) for version in versions]}
 
 
 @router.post("", status_code=201)
@@ -30,17 +32,17 @@ async def register_adapter(body: AdapterBody, services: ServicesOf) -> dict[str,
     await asyncio.to_thread(check_adapter, body.path, services.base.path, services.base.sha256)
     sha256 = await asyncio.to_thread(file_sha256, body.path)
     await services.engine.check_adapter(AdapterRef(body.path.name, body.path.absolute(), sha256))
-    version = await asyncio.to_thread(services.registry.register, body.brand, body.path, body.card or {})
+    version = await asyncio.to_thread(services.registry.register, body.brand, body.path, body.card or {}, body.rows)
     if body.activate:
         version = await _activate(version.name, services)
-    return _row(version)
+    return version_row(version, services.registry)
 
 
 @router.post("/activate")
 async def activate_adapter(body: ActivateBody, services: ServicesOf) -> dict[str, Any]:
     """From the next request on; running answers end with the version they began with."""
     if body.version:
-        return _row(await _activate(body.version, services))
+        return version_row(await _activate(body.version, services), services.registry)
     if not body.brand:
         raise BadRequestError("Send version (brand@number), or brand to go back to the base.", "version")
     await asyncio.to_thread(services.registry.deactivate, body.brand)
@@ -57,17 +59,3 @@ async def roll_back_adapter(body: RollBackAdapterBody, services: ServicesOf) -> 
 async def _activate(name: str, services: Services) -> AdapterVersion:
     version = await asyncio.to_thread(services.registry.get, name)
     return await asyncio.to_thread(services.registry.activate, version.brand, version.version)
-
-
-def _row(version: AdapterVersion) -> dict[str, Any]:
-    return {
-        "name": version.name,
-        "brand": version.brand,
-        "version": version.version,
-        "is_active": version.is_active,
-        "sha256": version.sha256,
-        "base_sha256": version.base_sha256,
-        "prompt_version": version.prompt_version,
-        "created_unix_seconds": version.created_unix_seconds,
-        "card": dict(version.card),
-    }

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from rich.table import Table
 from adapters.bring_in import bring_in
 from adapters.evaluate import Answered, Judged, Scores, judge, score
 from adapters.make import TrainingInput, make_adapter
-from adapters.registry import Card, Registry
+from adapters.registry import Card
 from adapters.training.progress import EpochResult, Estimate, RefusalBalance, TrainingEvent
 from adapters.training.progress import Progress as Step
 from adapters.training.recipe import Recipe, read_recipe
@@ -21,6 +22,8 @@ from config.environment import prepare_environment
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
+from server.cli.adapter_drift import drift
+from server.cli.adapter_versions import canary, list_versions, own_registry, retire
 from server.cli.connection import Server, brand_of, find_server, own_store, require_server
 from server.cli.console import err, errors_for_people, note, out, plain, say
 from server.cli.curate import curate_examples
@@ -103,30 +106,14 @@ def train(
         given = TrainingInput(brand, chosen.system_prompt, examples, validation)
         with _bar() as bar:
             made = make_adapter(resolve_base(settings), given, _recipe(recipe, epochs, rank), kept, _Teller(bar).tell)
-        name = _register(settings, brand, made.gguf, made.card, activate)
+        name = _register(settings, brand, made.gguf, made.card, activate, made.rows)
     say(f"{plain(name)} registered{' and active' if activate else ''}; files in {plain(kept)}")
     if not activate:
         note(f"Compare it: housevoice adapter evaluate {plain(name)} HELDOUT.jsonl")
         note(f"Use it:     housevoice adapter activate {plain(name)}")
 
 
-@app.command(name="list")
-def list_versions(context: typer.Context, brand: Annotated[str, typer.Argument(help="Only this brand.")] = "") -> None:
-    """List all versions, which is active, and what each was trained on."""
-    settings: Settings = context.obj
-    with errors_for_people():
-        rows = _versions(settings, brand)
-    table = Table(box=None, pad_edge=False)
-    for column in ("Version", "State", "Base", "Rows", "Best loss", "File hash"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        card = row["card"]
-        losses = [epoch["validation_loss"] for epoch in card.get("epochs", []) if epoch["validation_loss"] is not None]
-        best = f"{min(losses):.3f}" if losses else "-"
-        state = "[green]active[/]" if row["is_active"] else ""
-        base = card.get("base_name", row["base_sha256"][:12])
-        table.add_row(plain(row["name"]), state, plain(base), str(card.get("num_rows", "-")), best, row["sha256"][:12])
-    out.print(table)
+app.command(name="list")(list_versions)
 
 
 @app.command()
@@ -142,8 +129,7 @@ def activate(
         if server is not None:
             server.post("/api/adapters/activate", {"brand": brand} if number == "0" else {"version": version})
         else:
-            with settings.data.own("adapter activate"):
-                registry = Registry.open(settings.data)
+            with own_registry(settings, "adapter activate") as registry:
                 if number == "0":
                     registry.deactivate(brand)
                 else:
@@ -161,10 +147,15 @@ def rollback(context: typer.Context, brand: BrandName) -> None:
         if server is not None:
             active = server.post("/api/adapters/rollback", {"brand": brand})["active"]
         else:
-            with settings.data.own("adapter rollback"):
-                version = Registry.open(settings.data).roll_back(brand)
+            with own_registry(settings, "adapter rollback") as registry:
+                version = registry.roll_back(brand)
                 active = version.name if version else None
     say(f"{plain(active)} is active again." if active else f"{plain(brand)} uses the base with its prompt again.")
+
+
+app.command()(canary)
+app.command()(drift)
+app.command()(retire)
 
 
 @app.command(name="import")
@@ -231,26 +222,19 @@ def _recipe(path: Path | None, epochs: int | None, rank: int | None) -> Recipe:
     return recipe if rank is None else replace(recipe, rank=rank, alpha=2.0 * rank)
 
 
-def _register(settings: Settings, brand: str, gguf: Path, card: Card, is_activated: bool) -> str:
+def _register(
+    settings: Settings, brand: str, gguf: Path, card: Card, is_activated: bool, rows: Sequence[Path] = ()
+) -> str:
     server = find_server(settings)
     if server is not None:
         body = {"brand": brand, "path": str(gguf.absolute()), "card": dict(card), "activate": is_activated}
-        return str(server.post("/api/adapters", body)["name"])
-    with settings.data.own("adapter train"):
-        registry = Registry.open(settings.data)
-        version = registry.register(brand, gguf, card)
+        kept = [str(path.absolute()) for path in rows]
+        return str(server.post("/api/adapters", {**body, "rows": kept})["name"])
+    with own_registry(settings, "adapter train") as registry:
+        version = registry.register(brand, gguf, card, rows)
         if is_activated:
             registry.activate(version.brand, version.version)
         return version.name
-
-
-def _versions(settings: Settings, brand: str) -> list[dict[str, Any]]:
-    server = find_server(settings)
-    if server is not None:
-        return list(server.get("/api/adapters", brand=brand)["adapters"])
-    with settings.data.own("adapter list"):
-        found = Registry.open(settings.data).versions(brand or None)
-        return [{**asdict(version), "name": version.name} for version in found]
 
 
 class _Teller:
