@@ -163,6 +163,7 @@ def training_base(path: Path) -> "TrainingBase":
 
     from adapters.training.base import TrainingBase
 
+    torch.set_num_threads(1)  # products of this size gain nothing from more
     return TrainingBase(
         path=path,
         model=open_in_transformers(path),
