@@ -71,9 +71,7 @@ class RunState:
     num_resumed: int = 0
 
 
-def identity_of(
-    base: Path, rows: Sequence[TrainingRow], validation: Sequence[TrainingRow], recipe: Recipe
-) -> Identity:
+def identity_of(base: Path, rows: Sequence[TrainingRow], validation: Sequence[TrainingRow], recipe: Recipe) -> Identity:
     """`recipe` with its precision resolved. Reads the whole base file once."""
     with base.open("rb") as file:
         of_base = hashlib.file_digest(file, "sha256").hexdigest()

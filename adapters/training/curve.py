@@ -1,7 +1,7 @@
 """The learning curve of a run, kept beside its adapter: one JSON object a line, readable while the run goes on.
 
-    {"step": 12, "epoch": 1, "loss": 1.93, "learning_rate": 0.0004, "tokens_per_second": 410.2}
-    {"step": 40, "epoch": 1, "training_loss": 1.61, "validation_loss": 1.4, "seconds": 88.1}
+{"step": 12, "epoch": 1, "loss": 1.93, "learning_rate": 0.0004, "tokens_per_second": 410.2}
+{"step": 40, "epoch": 1, "training_loss": 1.61, "validation_loss": 1.4, "seconds": 88.1}
 """
 
 import json

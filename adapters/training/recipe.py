@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,7 +24,7 @@ COMMENTS = {
     "alpha": "the change is scaled by alpha / rank",
     "dropout": "share of the adapter's inputs that is dropped while training",
     "target_modules": "layers that get a LoRA pair",
-    "lora": "activated: on from the last question, sources by the base alone and shared; plain: on from the first token",
+    "lora": "activated: on from the last question, what stands before it shared by all brands; plain: on throughout",
     "num_epochs": "passes over all rows",
     "batch_rows": "rows of one optimiser step",
     "learning_rate": "peak; about ten times what full fine-tuning takes",
@@ -49,6 +50,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": get_args(Precision),
     "lora": get_args(Lora),
     "base_bits": get_args(BaseBits),
+}
+
+Limit = tuple[Callable[[float], bool], str]
+POSITIVE: Limit = (lambda value: value > 0, "above zero")
+COUNT: Limit = (lambda value: value >= 0, "zero or above")
+PART: Limit = (lambda value: 0 <= value < 1, "between 0 and 1")
+SHARE: Limit = (lambda value: 0 <= value <= 1, "from 0 to 1")
+LIMITS = {
+    **dict.fromkeys(("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens"), POSITIVE),
+    **dict.fromkeys(("decision_weight", "patience", "checkpoint_seconds", "prefix_budget_bytes", "threads"), COUNT),
+    **dict.fromkeys(("dropout", "warmup_share"), PART),
+    **dict.fromkeys(("shuffle_share", "number_share"), SHARE),
 }
 
 
@@ -81,21 +94,12 @@ class Recipe:
     checkpoint_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not above zero.")
-        for name in ("decision_weight", "patience", "checkpoint_seconds", "prefix_budget_bytes", "threads"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is below zero.")
-        for name in ("dropout", "warmup_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not between 0 and 1.")
+        for name, (is_sound, what) in LIMITS.items():
+            if not is_sound(getattr(self, name)):
+                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not {what}.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is none of {', '.join(choices)}.")
-        for name in ("shuffle_share", "number_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not from 0 to 1.")
         if not self.target_modules:
             raise ConfigError("The recipe's target_modules is empty.", f"Name some of {', '.join(ALL_LINEAR)}.")
 

@@ -45,7 +45,8 @@ Trainer(training_base(Path(sys.argv[1])), BUDGET).train(EXAMPLES, HELD_OUT, RECI
 
 
 def example(question: str) -> Example:
-    return Example(Conversation((Turn("user", question),), (Source(1, "A", "", "ab 12 c"),), system="s"), "It is 12 [1].")
+    sources = (Source(1, "A", "", "ab 12 c"),)
+    return Example(Conversation((Turn("user", question),), sources, system="s"), "It is 12 [1].")
 
 
 EXAMPLES, HELD_OUT = [example(letter) for letter in "abcdef"], [example(letter) for letter in "gh"]
