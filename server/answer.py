@@ -242,7 +242,7 @@ class Answerer:
             request_id=f"{request.request_id}-{choice}",
             tokens=fitted.prompt.tokens,
             max_tokens=request.max_tokens or self._default_max_tokens(request),
-            voice_boundary=fitted.prompt.voice_boundary,
+            voice_boundary=request.voice.boundary_in(fitted.prompt),
             adapter=request.voice.adapter_ref if request.use_documents else None,
             scopes=scopes,
             sampling=self._leaning(

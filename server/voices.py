@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adapters.lora_header import is_plain
 from adapters.registry import AdapterVersion, Registry
 from adapters.rollout import Caller
 from config.brands import Brand, SamplingDefaults
 from config.errors import ConfigError, HousevoiceError, NotFoundError
 from config.models import ModelFile
+from config.prompt import Prompt
 from server.brandbook import BrandBook
 from server.engine.messages import AdapterRef
 from server.keys import ApiKey
@@ -31,6 +33,11 @@ class Voice:
     def adapter_ref(self) -> AdapterRef | None:
         adapter = self.adapter
         return AdapterRef(adapter.name, adapter.path, adapter.sha256) if adapter else None
+
+    def boundary_in(self, prompt: Prompt) -> int:
+        """From where on the adapter is on: a plain LoRA was trained with all of the prompt under it."""
+        adapter = self.adapter
+        return 0 if adapter and is_plain(adapter.path, adapter.sha256) else prompt.voice_boundary
 
     @property
     def brand_prompt(self) -> str:
