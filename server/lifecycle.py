@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
 from config.models import resolve_base
@@ -40,6 +41,7 @@ def open_services(settings: Settings) -> Services:
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
+        training=TrainingTables.open(settings.data),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.models import ModelFile
 from config.prompt import TurnFormat
@@ -145,6 +146,7 @@ class Services:
     keys: KeyStore
     records: RecordStore
     feedback: FeedbackStore
+    training: TrainingTables
     facts: Facts | None = None
     index: IndexCounts | None = None
     is_draining: bool = False
@@ -247,5 +249,6 @@ class Services:
             self.facts.store.close()
         self.records.close()
         self.feedback.close()
+        self.training.close()
         self.registry.close()
         self.keys.close()
