@@ -69,6 +69,11 @@ class DataDirectory:
         return self.root / "web"
 
     @property
+    def training(self) -> Path:
+        """Files and jobs of fine-tuning (`adapters.jobs`)."""
+        return self.root / "training"
+
+    @property
     def incoming(self) -> Path:
         """Uploads that are not complete yet; emptied at each start."""
         return self.root / "incoming"

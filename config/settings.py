@@ -105,6 +105,21 @@ class IndexSettings(Section):
     keep: Count
 
 
+class TrainingSettings(Section):
+    recipe: str
+    threads: Count
+    niceness: Annotated[int, Field(ge=0, le=19)]
+    min_rows: PositiveInt
+    max_rows: PositiveInt
+    max_file_bytes: PositiveInt
+    max_queued: Count
+
+    @property
+    def num_threads(self) -> int:
+        """`threads`, or half of the cores that this process may use."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // 2)
+
+
 class RetrievalSettings(Section):
     candidates: PositiveInt
     dense_weight: Annotated[float, Field(ge=0)]
@@ -142,6 +157,7 @@ class Settings(Section):
     web: WebSettings
     retrieval: RetrievalSettings
     drift: DriftSettings
+    training: TrainingSettings
 
     @property
     def data(self) -> DataDirectory:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from adapters.identity import identity_of
+from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
 from config.models import resolve_base
@@ -43,6 +44,7 @@ def open_services(settings: Settings) -> Services:
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
         drift=DriftStore.open(settings.data, settings.drift),
+        training=TrainingTables.open(settings.data),
     )
 
 

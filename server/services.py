@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.models import ModelFile
 from config.prompt import TurnFormat
@@ -147,6 +148,7 @@ class Services:
     records: RecordStore
     feedback: FeedbackStore
     drift: DriftStore
+    training: TrainingTables
     facts: Facts | None = None
     index: IndexCounts | None = None
     is_draining: bool = False
@@ -251,5 +253,6 @@ class Services:
         self.records.close()
         self.feedback.close()
         self.drift.close()
+        self.training.close()
         self.registry.close()
         self.keys.close()
