@@ -5,11 +5,12 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
+from adapters.evaluation.scores import keep_scores, read_scores
 from adapters.gguf_check import check_adapter
 from adapters.registry import AdapterVersion, file_sha256
 from config.errors import BadRequestError
 from server.api.context import ServicesOf, admin_key_of
-from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody
+from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody, ScoresBody
 from server.engine.messages import AdapterRef
 from server.services import Services
 
@@ -54,6 +55,14 @@ async def roll_back_adapter(body: RollBackAdapterBody, services: ServicesOf) -> 
     return {"brand": body.brand, "active": version.name if version else None}
 
 
+@router.post("/{name}/scores", status_code=201)
+async def add_scores(name: str, body: ScoresBody, services: ServicesOf) -> dict[str, Any]:
+    """What an evaluation found of a version; kept beside its card, which stays as it is."""
+    version = await asyncio.to_thread(services.registry.get, name)
+    await asyncio.to_thread(keep_scores, version.path.parent, body.scores)
+    return _row(version)
+
+
 async def _activate(name: str, services: Services) -> AdapterVersion:
     version = await asyncio.to_thread(services.registry.get, name)
     return await asyncio.to_thread(services.registry.activate, version.brand, version.version)
@@ -70,4 +79,5 @@ def _row(version: AdapterVersion) -> dict[str, Any]:
         "prompt_version": version.prompt_version,
         "created_unix_seconds": version.created_unix_seconds,
         "card": dict(version.card),
+        "scores": read_scores(version.path.parent),
     }
