@@ -58,8 +58,9 @@ class AnswerRequest:
     """A question to a voice.
 
     turns: ends with a user turn. instructions: the client's system messages. use_documents: False for side tasks such
-    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`. reader: who
-    asks, and so which documents there are. search_filter: which of those an answer may come from.
+    as titles, which take neither documents nor the brand's voice. retrieves: False leaves out the documents alone.
+    json_schema: as in `GenerateRequest`. reader: who asks, and so which documents there are. search_filter: which of
+    those an answer may come from.
     """
 
     request_id: str
@@ -75,6 +76,7 @@ class AnswerRequest:
     num_top_logprobs: int | None = None
     json_schema: str | None = None
     use_documents: bool = True
+    retrieves: bool = True
     search_filter: SearchFilter = EVERYTHING
     user: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -176,7 +178,7 @@ class Answerer:
 
     async def _answer(self, request: AnswerRequest, record: RequestRecord) -> AsyncGenerator[AnswerEvent, None]:
         sources: tuple[RetrievedSource, ...] = ()
-        if request.use_documents and request.voice.brand.knowledge_bases:
+        if request.use_documents and request.retrieves and request.voice.brand.knowledge_bases:
             retrieval = await self._retrieve(request, record)
             sources = retrieval.sources
             if not sources:

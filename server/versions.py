@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from adapters.evaluation.scores import read_scores
 from adapters.registry import AdapterVersion, Registry
 from adapters.rollout import Canary
 from config.brands import Brand
@@ -25,6 +26,7 @@ def version_row(version: AdapterVersion, registry: Registry, canary: Canary | No
         "canary": asdict(canary) if canary and canary.version == version.version else None,
         "retired": asdict(version.retirement) if version.retirement else None,
         "mismatch": registry.mismatch(version),
+        "scores": read_scores(version.path.parent),
     }
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
+from adapters.evaluation.scores import keep_scores
 from adapters.registry import AdapterVersion
 from config.errors import BadRequestError
 from server.api.context import ServicesOf, admin_key_of
-from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody
+from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody, ScoresBody
 from server.registering import register_checked
 from server.services import Services
 from server.versions import version_row
@@ -50,6 +51,14 @@ async def roll_back_adapter(body: RollBackAdapterBody, services: ServicesOf) -> 
     """To what was in use before, from the next request on; once more goes further back."""
     version = await asyncio.to_thread(services.registry.roll_back, body.brand)
     return {"brand": body.brand, "active": version.name if version else None}
+
+
+@router.post("/{name}/scores", status_code=201)
+async def add_scores(name: str, body: ScoresBody, services: ServicesOf) -> dict[str, Any]:
+    """What an evaluation found of a version; kept beside its card, which stays as it is."""
+    version = await asyncio.to_thread(services.registry.get, name)
+    await asyncio.to_thread(keep_scores, version.path.parent, body.scores)
+    return version_row(version, services.registry)
 
 
 async def _activate(name: str, services: Services) -> AdapterVersion:

@@ -1,18 +1,15 @@
 """`housevoice adapter`: examples with sources, training, versions, and the comparison with plain prompting."""
 
-import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from adapters.bring_in import bring_in
-from adapters.evaluate import Answered, Judged, Scores, judge, score
 from adapters.make import TrainingInput, make_adapter
 from adapters.registry import Card
 from adapters.training.progress import EpochResult, Estimate, RefusalBalance, TrainingEvent
@@ -23,9 +20,10 @@ from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
 from server.cli.adapter_drift import drift
+from server.cli.adapter_evaluate import evaluate_adapter, promote_adapter
 from server.cli.adapter_versions import canary, list_versions, own_registry, retire
-from server.cli.connection import Server, brand_of, find_server, own_store, require_server
-from server.cli.console import err, errors_for_people, note, out, plain, say
+from server.cli.connection import brand_of, find_server, own_store
+from server.cli.console import err, errors_for_people, note, plain, say
 from server.cli.curate import curate_examples
 from server.prepare import Preparer, read_pairs, write_rows
 from server.reranking import open_reranker
@@ -179,28 +177,8 @@ def import_adapter(
     say(f"{plain(name)} registered{' and active' if activate else ''}.")
 
 
-@app.command()
-def evaluate(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="brand or brand@number.")],
-    heldout: Annotated[Path, typer.Argument(help="Held-out rows as written by `prepare`.")],
-    details: Annotated[Path | None, typer.Option(help="Write every answer with its verdicts here (JSONL).")] = None,
-) -> None:
-    """Ask the held-out questions through the running server and compare with the base under its best prompt.
-
-    Form is checked by the brand's [format] rules; a citation counts if the first one names the right document.
-    """
-    settings: Settings = context.obj
-    with errors_for_people():
-        server = require_server(settings)
-        brand = brand_of(settings, model.partition("@")[0])
-        rows = [json.loads(line) for line in heldout.read_text(encoding="utf-8").splitlines()]
-        systems = {model: model, "base, best prompt": f"{brand.name}@0"}
-        answered = {name: _ask_all(server, target, rows) for name, target in systems.items()}
-    judged = {name: [judge(a, brand.format, brand.refusal) for a in answers] for name, answers in answered.items()}
-    _print_scores({name: score(verdicts) for name, verdicts in judged.items()})
-    if details is not None:
-        _write_details(details, answered, judged)
+app.command(name="evaluate")(evaluate_adapter)
+app.command(name="promote")(promote_adapter)
 
 
 def _check_size(examples: Path) -> None:
@@ -269,45 +247,3 @@ def _refusals(found: RefusalBalance) -> str:
 def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=err, transient=True)
-
-
-def _ask_all(server: Server, model: str, rows: list[dict[str, Any]]) -> list[Answered]:
-    paths = {row["document_id"]: row["path"] for row in server.get("/api/documents")["documents"]}
-    with _bar() as bar:
-        return [_ask(server, model, row, paths) for row in bar.track(rows, description=model)]
-
-
-def _ask(server: Server, model: str, row: dict[str, Any], paths: dict[str, str]) -> Answered:
-    turns = [message for message in row["messages"][:-1] if message["role"] != "system"]
-    body = {"model": model, "messages": turns, "temperature": 0}
-    message = server.post("/v1/chat/completions", body)["choices"][0]["message"]
-    urls = [annotation["url_citation"]["url"] for annotation in message.get("annotations") or []]
-    cited = [paths.get(url.partition("/documents/")[2].partition("#")[0].partition("?")[0], "") for url in urls]
-    return Answered(
-        question=row["messages"][-2]["content"],
-        documents=tuple(row.get("documents", ())),
-        fact=row.get("fact", ""),
-        answer=message["content"] or "",
-        cited=tuple(dict.fromkeys(cited)),
-    )
-
-
-def _print_scores(scores: dict[str, Scores]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("System")
-    columns = ("form", "citation", "fact", "refusal", "wrong_refusal")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for name, found in scores.items():
-        table.add_row(plain(name), *(str(getattr(found, column)) for column in columns))
-    out.print(table)
-    note("Share of questions with 95 % bootstrap interval. refusal: of the unanswerable; wrong refusal: of the others.")
-
-
-def _write_details(path: Path, answered: dict[str, list[Answered]], judged: dict[str, list[Judged]]) -> None:
-    lines = [
-        json.dumps({"system": name, **asdict(answer), **asdict(verdict)}, ensure_ascii=False)
-        for name in answered
-        for answer, verdict in zip(answered[name], judged[name], strict=True)
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from adapters.registry import Registry
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
+from server.cli.adapter_evaluate import last_scores
 from server.cli.connection import brand_of, find_server
 from server.cli.console import errors_for_people, note, out, plain, say
 from server.keys import KeyStore
@@ -38,7 +39,7 @@ def list_versions(context: typer.Context, brand: Annotated[str, typer.Argument(h
     with errors_for_people():
         rows = version_rows(settings, brand)
     table = Table(box=None, pad_edge=False)
-    for column in ("Version", "State", "Base", "Rows", "Best loss", "Parent", "File hash"):
+    for column in ("Version", "State", "Base", "Rows", "Best loss", "Evaluated", "Parent", "File hash"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*_cells(row))
@@ -52,7 +53,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     base = card.get("base_name", row["base_sha256"][:12])
     state = plain(state_of(row))
     shown = f"[green]{state}[/]" if row["is_active"] and not row["mismatch"] else state
-    values = (base, card.get("num_rows", "-"), best, card.get("parent") or "-", row["sha256"][:12])
+    values = (base, card.get("num_rows", "-"), best, last_scores(row), card.get("parent") or "-", row["sha256"][:12])
     return (plain(row["name"]), shown, *map(plain, values))
 
 

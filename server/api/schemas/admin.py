@@ -86,6 +86,12 @@ class ActivateBody(Body):
     brand: ShortName | None = None
 
 
+class ScoresBody(Body):
+    """As `adapters.evaluation.scores` writes them."""
+
+    scores: dict[str, Any]
+
+
 class RollBackAdapterBody(Body):
     brand: ShortName
 
