@@ -1,6 +1,6 @@
 """What code can tell about an answer when it ends: is it a refusal, and has it the brand's form? Costs microseconds."""
 
-from adapters.evaluate import Answered, refuses
+from adapters.evaluation.facts import refuses
 from adapters.format_rules import violations
 from config.brands import Brand, FormatRules
 from server.records import RequestRecord
@@ -15,7 +15,7 @@ def note_verdict(record: RequestRecord, brand: Brand, *, is_json: bool, has_own_
     if record.outcome not in ("stop", "length", "refused"):
         return
     answer = record.answer
-    record.is_refusal = record.outcome == "refused" or refuses(Answered("", (), "", answer, ()), brand.refusal)
+    record.is_refusal = record.outcome == "refused" or refuses(answer, brand)
     is_judged = record.outcome == "stop" and not is_json and not has_own_instructions and brand.format != NO_RULES
     if is_judged:
         record.is_form_right = not violations(answer, brand.format, is_refusal=record.is_refusal)

@@ -98,7 +98,9 @@ async def test_a_running_job_is_cancelled_and_the_next_one_begins(tmp_path: Path
     async with training_world(tmp_path) as world, official_client(world, world.admin) as client:
         file = await upload(client)
         first = await client.fine_tuning.jobs.create(model="halden", training_file=file, method=LONG)
-        second = await client.fine_tuning.jobs.create(model="halden", training_file=file, hyperparameters={"n_epochs": 1})
+        second = await client.fine_tuning.jobs.create(
+            model="halden", training_file=file, hyperparameters={"n_epochs": 1}
+        )
         await until(lambda: bool(processes_of(first.id)))
         assert (await client.fine_tuning.jobs.cancel(first.id)).status == "cancelled"
         assert processes_of(first.id) == []
@@ -128,7 +130,9 @@ async def test_a_process_that_dies_again_and_again_is_given_up(tmp_path: Path) -
 async def test_jobs_outlive_the_server(tmp_path: Path) -> None:
     async with training_world(tmp_path) as world, official_client(world, world.admin) as client:
         file = await upload(client)
-        running = await client.fine_tuning.jobs.create(model="halden", training_file=file, hyperparameters={"n_epochs": 1})
+        running = await client.fine_tuning.jobs.create(
+            model="halden", training_file=file, hyperparameters={"n_epochs": 1}
+        )
         queued = await client.fine_tuning.jobs.create(
             model="pipkin", training_file=await upload(client, rows(55)), hyperparameters={"n_epochs": 1}
         )
@@ -147,9 +151,12 @@ async def test_jobs_outlive_the_server(tmp_path: Path) -> None:
 
 
 async def test_a_row_that_is_too_long_fails_the_job_with_its_line(tmp_path: Path) -> None:
-    data = rows(50) + json.dumps(
-        {"messages": [{"role": "user", "content": "x" * 9_000}, {"role": "assistant", "content": "y"}]}
-    ).encode()
+    data = (
+        rows(50)
+        + json.dumps(
+            {"messages": [{"role": "user", "content": "x" * 9_000}, {"role": "assistant", "content": "y"}]}
+        ).encode()
+    )
     async with training_world(tmp_path) as world, official_client(world, world.admin) as client:
         job = await client.fine_tuning.jobs.create(model="halden", training_file=await upload(client, data))
         failed = await job_at(client, job.id)
