@@ -7,12 +7,12 @@ this does not cover is retrieval itself: `housevoice adapter evaluate` asks a ru
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.evaluate import Answered, Judged, Scores, judge, refuses, score
+from adapters.evaluate import Answered, Judged, judge, refuses, score
 from adapters.examples import Example, read_examples
 from adapters.format_rules import numbers_in
 from config.brands import Brand
@@ -28,6 +28,9 @@ from server.fitting import TokenLimits, fit
 
 MARKER = re.compile(r"\[(\d+)\]")
 NUM_AT_ONCE = 8
+COLUMNS = ("form", "citation", "fact", "refusal", "wrong_refusal")
+Shares = Mapping[str, str]
+"""By column: a share of the rows with its interval, as people read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class OpenedBase:
     turn_format: TurnFormat
     settings: EngineSettings
 
-    async def scores(self, brand: Brand, adapter: AdapterRef | None, rows: Sequence[HeldOut]) -> Scores:
+    async def scores(self, brand: Brand, adapter: AdapterRef | None, rows: Sequence[HeldOut]) -> Shares:
         """Of greedy answers to all rows. Raises HousevoiceError where the engine fails."""
         places = asyncio.Semaphore(NUM_AT_ONCE)
 
@@ -55,7 +58,8 @@ class OpenedBase:
             async with places:
                 return _judge(row, await self._answer(f"{brand.name}-{number}", brand, adapter, row), brand)
 
-        return score(await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows))))
+        found = score(await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows))))
+        return {column: str(getattr(found, column)) for column in COLUMNS}
 
     async def _answer(self, request_id: str, brand: Brand, adapter: AdapterRef | None, row: HeldOut) -> str:
         num_answer = brand.sampling.max_tokens or self.settings.default_max_tokens

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.evaluate import Scores
 from adapters.gguf_check import check_adapter
 from adapters.identity import Identity, differences, identity_of
 from adapters.kept_rows import kept_rows
@@ -26,7 +25,7 @@ from config.errors import BadRequestError, HousevoiceError, NotFoundError
 from config.models import ModelFile
 from config.settings import EngineSettings
 from server.engine.messages import AdapterRef
-from server.offline_scores import opened_base, read_held_out
+from server.offline_scores import Shares, opened_base, read_held_out
 
 DONE_FILE = "made.json"
 
@@ -57,8 +56,8 @@ class Upgraded:
     candidate: Candidate
     gguf: Path
     card: Mapping[str, object]
-    before: Scores | None = None
-    after: Scores | None = None
+    before: Shares | None = None
+    after: Shares | None = None
 
     @property
     def rows(self) -> tuple[Path, ...]:

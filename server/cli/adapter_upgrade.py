@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from adapters.evaluate import Scores
 from adapters.identity import identity_of
 from adapters.registry import Registry
 from adapters.training.progress import EpochResult, Estimate, TrainingEvent
@@ -21,9 +20,8 @@ from config.settings import Settings
 from server.cli.adapter_versions import own_registry
 from server.cli.connection import Server, brand_of, find_server
 from server.cli.console import errors_for_people, note, out, plain, say
+from server.offline_scores import COLUMNS, Shares
 from server.upgrade import Candidate, LeftOut, Upgraded, compare, plan_upgrade, remake, upgrade_folder
-
-COLUMNS = ("form", "citation", "fact", "refusal", "wrong_refusal")
 
 
 def register(app: typer.Typer) -> None:
@@ -130,8 +128,8 @@ def _print_table(judged: list[Upgraded]) -> None:
     note("Share of held-out rows with 95 % bootstrap interval, from the sources that the rows carry; - was not asked.")
 
 
-def _cells(scores: Scores | None) -> tuple[str, ...]:
-    return tuple("-" if scores is None else str(getattr(scores, column)) for column in COLUMNS)
+def _cells(shares: Shares | None) -> tuple[str, ...]:
+    return tuple("-" if shares is None else shares[column] for column in COLUMNS)
 
 
 def _loss(card: object) -> str:
