@@ -50,7 +50,7 @@ class OpenedBase:
     turn_format: TurnFormat
     settings: EngineSettings
 
-    async def scores(self, brand: Brand, adapter: AdapterRef | None, rows: Sequence[HeldOut]) -> Shares:
+    async def shares(self, brand: Brand, adapter: AdapterRef | None, rows: Sequence[HeldOut]) -> Shares:
         """Of greedy answers to all rows. Raises HousevoiceError where the engine fails."""
         places = asyncio.Semaphore(NUM_AT_ONCE)
 

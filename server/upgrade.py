@@ -16,7 +16,7 @@ from adapters.gguf_check import check_adapter
 from adapters.identity import Identity, differences, identity_of
 from adapters.kept_rows import kept_rows
 from adapters.make import GGUF_FILE, TrainingInput, make_adapter
-from adapters.registry import AdapterVersion, Registry
+from adapters.registry import AdapterVersion, Registry, file_sha256
 from adapters.training.progress import OnProgress
 from adapters.training.recipe import Recipe
 from config.brands import Brand
@@ -25,7 +25,7 @@ from config.errors import BadRequestError, HousevoiceError, NotFoundError
 from config.models import ModelFile
 from config.settings import EngineSettings
 from server.engine.messages import AdapterRef
-from server.offline_scores import Shares, opened_base, read_held_out
+from server.offline_scores import OpenedBase, Shares, opened_base, read_held_out
 
 DONE_FILE = "made.json"
 
@@ -39,6 +39,12 @@ class Candidate:
     given: TrainingInput
     recipe: Recipe
     notes: tuple[str, ...]
+
+    def used_on(self, base: ModelFile) -> AdapterRef | None:
+        """The version as it is in use, None on a base that it is not of."""
+        version = self.version
+        fits = version.base_sha256 == base.sha256
+        return AdapterRef(version.name, version.path, version.sha256) if fits else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,10 @@ class Upgraded:
     card: Mapping[str, object]
     before: Shares | None = None
     after: Shares | None = None
+
+    @property
+    def adapter(self) -> AdapterRef:
+        return AdapterRef(self.candidate.brand.name, self.gguf, file_sha256(self.gguf))
 
     @property
     def rows(self) -> tuple[Path, ...]:
@@ -102,27 +112,24 @@ def remake(candidate: Candidate, base: ModelFile, folder: Path, on_progress: OnP
 async def compare(
     upgraded: Sequence[Upgraded], old: ModelFile | None, new: ModelFile, settings: EngineSettings, num_rows: int
 ) -> list[Upgraded]:
-    """With the scores of both sides on the same rows, as far as there are rows and the old base is there."""
-    judged = list(upgraded)
+    """With the shares of both sides on the same rows, as far as there are rows and the old base is there."""
+    before: list[Shares | None] = [None] * len(upgraded)
     if old is not None:
-        served = identity_of(old)
         async with opened_base(old, settings) as opened:
-            for place, item in enumerate(judged):
-                version, validation = item.candidate.version, item.candidate.given.validation
-                if validation and version.identity.base_sha256 == served.base_sha256:
-                    rows = read_held_out(validation, item.candidate.brand, num_rows)
-                    adapter = AdapterRef(version.name, version.path, version.sha256)
-                    scores = await opened.scores(item.candidate.brand, adapter, rows)
-                    judged[place] = dataclasses.replace(item, before=scores)
+            before = [await _ask(opened, item.candidate, item.candidate.used_on(old), num_rows) for item in upgraded]
     async with opened_base(new, settings) as opened:
-        for place, item in enumerate(judged):
-            if validation := item.candidate.given.validation:
-                rows = read_held_out(validation, item.candidate.brand, num_rows)
-                sha256 = hashlib.sha256(item.gguf.read_bytes()).hexdigest()
-                adapter = AdapterRef(f"{item.candidate.brand.name} on {new.name}", item.gguf, sha256)
-                scores = await opened.scores(item.candidate.brand, adapter, rows)
-                judged[place] = dataclasses.replace(item, after=scores)
-    return judged
+        after = [await _ask(opened, item.candidate, item.adapter, num_rows) for item in upgraded]
+    return [
+        dataclasses.replace(item, before=first, after=second)
+        for item, first, second in zip(upgraded, before, after, strict=True)
+    ]
+
+
+async def _ask(opened: OpenedBase, candidate: Candidate, adapter: AdapterRef | None, num_rows: int) -> Shares | None:
+    if adapter is None or candidate.given.validation is None:
+        return None
+    rows = read_held_out(candidate.given.validation, candidate.brand, num_rows)
+    return await opened.shares(candidate.brand, adapter, rows)
 
 
 def _candidate(brand: Brand, active: AdapterVersion | None, data: DataDirectory, base: Identity) -> Candidate:
