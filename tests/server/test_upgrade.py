@@ -84,38 +84,51 @@ def test_held_out_rows_are_spread_over_the_file_with_their_facts(tmp_path: Path)
     assert [item.example.line for item in read_held_out(tmp_path / "rows.jsonl", BRAND, 3)] == [1, 4, 7]
 
 
+def write_brand(folder: Path) -> Path:
+    folder.mkdir()
+    lines = (
+        'system_prompt = "Reply as a sailor."', f'refusal = "{REFUSAL}"', "sampling = {max_tokens = 16}",
+        "[format]", 'lines = ["Ahoy!"]',
+    )  # fmt: skip
+    (folder / "halden.toml").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def copied_base(base: ModelFile, path: Path) -> Path:
+    """The same model as another file."""
+    shutil.copyfile(base.path, path)
+    with path.open("ab") as file:
+        file.write(b"\0" * 64)
+    return path
+
+
+def trained_on_default_base(data: DataDirectory, tmp_path: Path, base: ModelFile) -> Registry:
+    """halden@1 is active, with rows and a recipe that take seconds."""
+    card = {
+        "examples_sha256": keep_rows(data, write_rows(tmp_path / "rows.jsonl", ROWS)),
+        "validation_sha256": keep_rows(data, write_rows(tmp_path / "held_out.jsonl", ROWS[:2])),
+        "recipe": asdict(Recipe(num_epochs=1, rank=4, batch_rows=3)),
+    }
+    registry = Registry.open(data, identity_of(base))
+    registry.register("halden", ADAPTERS / "halden" / "adapter.gguf", card)
+    registry.activate("halden", 1)
+    return registry
+
+
 @pytest.mark.model
 @pytest.mark.timeout(1_200)
 def test_from_another_base_to_new_versions_that_wait_for_it(data: DataDirectory, tmp_path: Path) -> None:
-    """The command line throughout. The other base is the default one under another name, so another file."""
+    """The command line throughout."""
     old = resolve_base(load_settings(environment={"HOUSEVOICE_DATA_DIR": str(data.root)}))
-    other = tmp_path / "other.gguf"
-    shutil.copyfile(old.path, other)
-    with other.open("ab") as file:
-        file.write(b"\0" * 64)
-    brands = tmp_path / "brands"
-    brands.mkdir()
-    (brands / "halden.toml").write_text(
-        f'system_prompt = "Reply as a sailor."\nrefusal = "{REFUSAL}"\nsampling = {{max_tokens = 16}}\n'
-        '[format]\nlines = ["Ahoy!"]\n', encoding="utf-8"
-    )  # fmt: skip
-    rows, held_out = write_rows(tmp_path / "rows.jsonl", ROWS), write_rows(tmp_path / "held_out.jsonl", ROWS[:2])
-    card = {
-        "examples_sha256": keep_rows(data, rows),
-        "validation_sha256": keep_rows(data, held_out),
-        "recipe": asdict(Recipe(num_epochs=1, rank=4, batch_rows=3)),
-    }
-    registry = Registry.open(data, identity_of(old))
-    registry.register("halden", ADAPTERS / "halden" / "adapter.gguf", card)
-    registry.activate("halden", 1)
-
+    other = copied_base(old, tmp_path / "other.gguf")
+    registry = trained_on_default_base(data, tmp_path, old)
+    brands = write_brand(tmp_path / "brands")
     environment = os.environ | {"HOUSEVOICE_STORAGE_BRANDS_DIR": str(brands), "COLUMNS": "200"}
     command = [sys.executable, "-m", "server.cli.main", "--data-dir", str(data.root), "adapter", "upgrade"]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, "--base", str(other), *arguments], env=environment, capture_output=True, text=True, check=False
-        )
+        whole = [*command, "--base", str(other), *arguments]
+        return subprocess.run(whole, env=environment, capture_output=True, text=True, check=False)
 
     asked = run()
     assert asked.returncode == 0, asked.stderr
@@ -130,7 +143,6 @@ def test_from_another_base_to_new_versions_that_wait_for_it(data: DataDirectory,
     assert "halden@2 waits for its base." in confirmed.stdout
     made = registry.get("halden@2")
     assert (made.card["parent"], made.card["base_name"], made.is_active) == ("halden@1", "other", False)
-    assert not (data.root / "upgrade").exists() or not list((data.root / "upgrade").iterdir())
+    assert not list((data.root / "upgrade").iterdir())
     assert registry.activate_staged() == [], "the old base is still served"
-    later = Registry.open(data, Identity(made.base_sha256))
-    assert later.activate_staged() == ["halden@2"]
+    assert Registry.open(data, Identity(made.base_sha256)).activate_staged() == ["halden@2"]
