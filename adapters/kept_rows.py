@@ -17,6 +17,8 @@ def keep_rows(data: DataDirectory, path: Path) -> str:
 
     Raises BadRequestError where it cannot be read.
     """
+    if not path.is_file():
+        raise BadRequestError(f"{path} is no file.", "rows")
     try:
         data.examples.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = data.examples / f".{os.getpid()}-{id(path)}.partial"

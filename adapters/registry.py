@@ -161,6 +161,7 @@ class Registry:
             if before["version"] != BASE:
                 self.check(self._one(connection, brand, before["version"]))
             rollout.use(connection, brand, before["version"])
+            rollout.end_canary(connection, brand, before["version"])
             connection.execute(
                 "DELETE FROM adapter_activations WHERE brand = ? AND place > ?", (brand, before["place"])
             )

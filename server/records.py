@@ -33,7 +33,7 @@ class RequestRecord:
 
     outcome: "stop", "length", "refused", "cancelled", or the error's code. query_method: how the search query was made,
     see `server.condense`. reranking: what became of it. `question`, `query`, `search_filter` and `answer` stay empty
-    unless storage.store_text is on. is_refusal, is_form_right: see `server.verdict`; None where not judged.
+    unless storage.store_text is on. is_refusal, is_form_right: None where not judged, see `server.verdict`.
     `generation`: of the index that was searched, None where none was.
     """
 

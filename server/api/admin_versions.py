@@ -6,8 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
+from adapters.gguf_check import check_adapter
+from config.errors import BadRequestError
+from config.models import file_sha256 as base_file_sha256
 from server.api.context import ServicesOf, admin_key_of
-from server.api.schemas.admin import CanaryBody, RetireBody
+from server.api.schemas.admin import CanaryBody, RetireBody, StageBody
 from server.drift import drift_tables
 from server.services import Services
 from server.versions import refuse_canary, refuse_retirement, version_row
@@ -36,6 +39,19 @@ async def stop_canary(brand: str, services: ServicesOf) -> dict[str, Any]:
     """Everybody gets the active version again, from the next request on."""
     await asyncio.to_thread(services.registry.stop_canary, brand)
     return {"brand": brand, "canary": None}
+
+
+@router.post("/stage", status_code=201)
+async def stage_version(body: StageBody, services: ServicesOf) -> dict[str, Any]:
+    """Registered now, active from the first start with its base on; see `housevoice adapter upgrade`."""
+    for name, path in (("path", body.path), ("base", body.base)):
+        if not path.is_file():
+            raise BadRequestError(f"{path} is no file on the server's machine.", name)
+    base_sha256 = await asyncio.to_thread(base_file_sha256, body.base, services.settings.data)
+    await asyncio.to_thread(check_adapter, body.path, body.base, base_sha256)
+    version = await asyncio.to_thread(services.registry.register, body.brand, body.path, body.card or {}, body.rows)
+    await asyncio.to_thread(services.registry.stage, version.brand, version.version)
+    return version_row(version, services.registry)
 
 
 @router.get("/drift")

@@ -79,6 +79,16 @@ class AdapterBody(Body):
     activate: bool = False
 
 
+class StageBody(Body):
+    """As to register an adapter, for a base that is not served yet. base: its GGUF file on the server's machine."""
+
+    brand: KnowledgeBaseName
+    path: Path
+    base: Path
+    card: dict[str, Any] | None = None
+    rows: Annotated[tuple[Path, ...], Field(max_length=2)] = ()
+
+
 class ActivateBody(Body):
     """version: like "halden@2". Or brand alone, to go back to the base."""
 

@@ -1,12 +1,14 @@
 """Canaries and retirement while the server answers."""
 
 import asyncio
+import hashlib
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from adapters.identity import Identity
 from tests.adapters.tiny import LoraFile, write_base, write_lora
 from tests.server.api.world import World
 
@@ -174,3 +176,32 @@ async def test_an_adapter_of_another_base_cannot_be_put_to_use(
         assert "another base (cccccccccccc, served is ba5e" in message
         assert "housevoice adapter train halden EXAMPLES.jsonl" in message
     assert (await state(client, "halden@1"))["mismatch"]
+
+
+@pytest.mark.usefixtures("versions")
+async def test_a_version_for_another_base_waits_for_it(world: World, client: httpx.AsyncClient, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "next.gguf")
+    sha256 = hashlib.sha256(base.read_bytes()).hexdigest()
+    path = write_lora(tmp_path / "next-voice.gguf", LoraFile(seed=5, base_sha256=sha256))
+    body = {"brand": "halden", "path": str(path), "base": str(base), "card": {"parent": "halden@1"}}
+    staged = await client.post("/api/adapters/stage", json=body)
+    assert (staged.status_code, staged.json()["name"]) == (201, "halden@3")
+    assert "another base" in staged.json()["mismatch"]
+    assert await answering(client, "1?") == "halden@1"
+    world.services.registry.served = Identity(sha256)
+    assert world.services.registry.activate_staged() == ["halden@3"]
+    wrong = write_lora(tmp_path / "wrong.gguf", LoraFile(seed=6, base_sha256="0" * 64))
+    assert (await client.post("/api/adapters/stage", json={**body, "path": str(wrong)})).status_code == 400
+    assert (await client.post("/api/adapters/stage", json={**body, "base": "/none.gguf"})).status_code == 400
+
+
+@pytest.mark.usefixtures("versions")
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_version_is_told_before_the_first_token(client: httpx.AsyncClient, path: str, stream: bool) -> None:
+    asked = {"messages": [{"role": "user", "content": "1?"}]} if "chat" in path else {"prompt": "1?"}
+    for model, version in {"halden": "halden@1", "halden@2": "halden@2", "pipkin": "pipkin@0"}.items():
+        response = await client.post(path, json={"model": model, "stream": stream, **asked})
+        assert response.headers["x-housevoice-version"] == version
+    plain = await client.post(path, json={"model": "tiny-base", "stream": stream, **asked})
+    assert "x-housevoice-version" not in plain.headers
