@@ -5,11 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from adapters.gguf_check import check_adapter
 from adapters.registry import AdapterVersion, file_sha256
 from config.errors import BadRequestError
 from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody
+from server.bringing import checked_file
 from server.engine.messages import AdapterRef
 from server.services import Services
 
@@ -25,12 +25,10 @@ async def list_adapters(services: ServicesOf, brand: str = "") -> dict[str, Any]
 @router.post("", status_code=201)
 async def register_adapter(body: AdapterBody, services: ServicesOf) -> dict[str, Any]:
     """Checked twice before it counts: the file by itself, then four tokens in a process that may die of it."""
-    if not body.path.is_file():
-        raise BadRequestError(f"{body.path} is no file on the server's machine.", "path")
-    await asyncio.to_thread(check_adapter, body.path, services.base.path, services.base.sha256)
-    sha256 = await asyncio.to_thread(file_sha256, body.path)
-    await services.engine.check_adapter(AdapterRef(body.path.name, body.path.absolute(), sha256))
-    version = await asyncio.to_thread(services.registry.register, body.brand, body.path, body.card or {})
+    async with checked_file(body.path, body.brand, services.base) as (path, origin):
+        sha256 = await asyncio.to_thread(file_sha256, path)
+        await services.engine.check_adapter(AdapterRef(body.path.name, await asyncio.to_thread(path.absolute), sha256))
+        version = await asyncio.to_thread(services.registry.register, body.brand, path, body.card or origin)
     if body.activate:
         version = await _activate(version.name, services)
     return _row(version)
