@@ -29,7 +29,7 @@ from typing import Any
 from adapters.examples import Example
 from adapters.reading import Passage, read_groups
 from adapters.training.dataset import TrainingRow, build_rows
-from adapters.training.recipe import Recipe
+from adapters.training.recipe import Precision, Recipe
 from benchmarks.conditions import RESULTS, conditions
 from config.environment import prepare_environment
 from config.models import resolve_base
@@ -79,7 +79,7 @@ def _example(own: Passage, question: str, sentence: int, sources: list[Passage])
     return Example(Conversation((Turn("user", question),), shown, INSTRUCTIONS), answer)
 
 
-def write_rows(path: Path, base: Path, arguments: argparse.Namespace) -> str:
+def write_rows(path: Path, base: Path, arguments: argparse.Namespace) -> Precision:
     """The rows in tokens, as training renders them. Returns the precision that is faster here."""
     from adapters.training.base import load_base, precision_of
 

@@ -46,9 +46,11 @@ class Apart:
         return BadRequestError(f"{self._what} {reason}.", "adapter", "bad_adapter")
 
 
-def _run(connection: Connection, function: Callable[..., object], arguments: object, options: object) -> None:
+def _run(
+    connection: Connection, function: Callable[..., object], arguments: tuple[object, ...], options: dict[str, object]
+) -> None:
     prepare_environment()
     try:
-        connection.send(("", function(*arguments, **options)))  # type: ignore[misc, operator]
+        connection.send(("", function(*arguments, **options)))
     except HousevoiceError as error:
         connection.send((str(error).rstrip("."), None))

@@ -26,6 +26,9 @@ from server.engine.messages import AdapterRef
 from server.engine.vocabulary import Vocabulary
 
 LIMIT_SECONDS = 900.0
+LARGEST_BASE_DIVERGENCE = 0.2
+"""Nats between the base's own next-token distributions, dequantised and served, mean over the prompts. Beyond it the
+two are different models: training read the file otherwise than llama.cpp does, and no adapter can be right for both."""
 LARGEST_GROWTH = 2.0
 """Times the base's own mean difference that the adapted logits may differ by."""
 SMALLEST_ALLOWANCE = 0.02
@@ -134,6 +137,8 @@ def _compared(gguf: Path, proof: Proof, served: ServedRows, plain: Rows, adapted
         peft_difference_max=float(difference.max()),
         peft_divergence_mean=float(divergence(adapted, served.adapted).mean()),
     )
+    if own_divergence > LARGEST_BASE_DIVERGENCE:
+        raise _refusal(gguf, f"the base itself is another one in training, by {own_divergence:.3f} nats")
     allowed = max(SMALLEST_ALLOWANCE, LARGEST_GROWTH * float(own.mean()))
     if float(difference.mean()) > allowed:
         raise _refusal(gguf, f"its logits differ by {difference.mean():.3f} from PEFT's; {allowed:.3f} is allowed")
@@ -158,7 +163,9 @@ def _proof_prompt(prompt: Prompt) -> ProofPrompt:
 
 def _difference(left: Rows, right: Rows) -> Rows:
     """Of the logits, less what is common to a whole row: it changes no distribution."""
-    return np.abs((left - left.mean(axis=1, keepdims=True)) - (right - right.mean(axis=1, keepdims=True)))
+    centred = (left - left.mean(axis=1, keepdims=True)) - (right - right.mean(axis=1, keepdims=True))
+    result: Rows = np.abs(centred)
+    return result
 
 
 def _log_probabilities(logits: Rows) -> Rows:

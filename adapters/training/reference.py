@@ -33,12 +33,13 @@ def reference_rows(base: Path, peft_folder: Path, prompts: Sequence[tuple[tuple[
         model = PeftModel.from_pretrained(opened, str(peft_folder)).eval()
     with torch.no_grad():
         with adapter_off(model):
-            plain = np.stack([_last_logits(model, tokens, boundary, device) for tokens, boundary in prompts])
-        adapted = np.stack([_last_logits(model, tokens, boundary, device) for tokens, boundary in prompts])
+            plain = np.stack([last_logits(model, tokens, boundary, device) for tokens, boundary in prompts])
+        adapted = np.stack([last_logits(model, tokens, boundary, device) for tokens, boundary in prompts])
     return plain, adapted
 
 
-def _last_logits(model: Any, tokens: tuple[int, ...], boundary: int, device: torch.device) -> Rows:
+def last_logits(model: Any, tokens: tuple[int, ...], boundary: int, device: torch.device) -> Rows:
+    """Of one prompt, shape (vocabulary,): the base computes what stands before `boundary`, the adapter is on behind."""
     cache = DynamicCache()
     if boundary:
         with adapter_off(model):

@@ -1,5 +1,6 @@
 """A training run as a person sees it: the learning curve while it grows, and what was promised beside what it took."""
 
+import itertools
 from collections.abc import Sequence
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -57,7 +58,7 @@ def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
     """The whole curve in `width` characters or fewer, each the mean of its share of the values."""
     num_bins = min(width, len(values))
     edges = [place * len(values) // num_bins for place in range(num_bins + 1)] if num_bins else []
-    means = [sum(values[start:end]) / (end - start) for start, end in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[start:end]) / (end - start) for start, end in itertools.pairwise(edges)]
     low, high = min(means, default=0.0), max(means, default=0.0)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((mean - low) * scale)] for mean in means)

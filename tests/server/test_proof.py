@@ -16,6 +16,7 @@ from server.engine.messages import AdapterRef
 from server.proof import Proof, divergence, prove
 from tests.adapters.letters import NUM_TOKENS
 from tests.adapters.tiny import LoraFile, trained_folder, write_base, write_lora
+from tests.server.tiny_base import write_tiny_base
 
 CHANCE = np.random.default_rng(3)
 PROMPTS = [ProofPrompt(tuple(CHANCE.integers(0, NUM_TOKENS, length).tolist()), length // 2) for length in range(8, 28)]
@@ -73,6 +74,16 @@ def test_rows_in_another_order_are_found(
     """Regression fence: without the permutation of the llama family names, shapes and scale are all right."""
     monkeypatch.setattr("adapters.convert.PERMUTED", {})
     with pytest.raises(BadRequestError, match="failed its proof"):
+        prove(base, converted(peft, base, tmp_path / "adapter.gguf"), peft, PROMPTS)
+
+
+def test_a_base_that_training_reads_otherwise_is_found(tmp_path: Path) -> None:
+    """Regression fence: without head_count_kv in its header, transformers leaves the rows of q and k as GGUF has them,
+    so an adapter would be trained on a model that nobody serves.
+    """
+    base = write_tiny_base(tmp_path / "base.gguf")
+    peft = trained_folder(base, tmp_path / "peft")
+    with pytest.raises(BadRequestError, match="the base itself is another one in training"):
         prove(base, converted(peft, base, tmp_path / "adapter.gguf"), peft, PROMPTS)
 
 
