@@ -20,7 +20,7 @@ from server.failures import failure_of
 from server.finetuning.metrics import JobMetrics
 from server.finetuning.process import JobProcess, how_it_ended, start_process
 from server.finetuning.results import add_results
-from server.finetuning.telling import telling_of
+from server.finetuning.telling import created, telling_of
 from server.registering import register_checked
 from server.services import Services
 
@@ -114,8 +114,7 @@ class TrainingJobs:
             self.files.get(plan.validation_file, job.key_id, "validation_file") if plan.validation_file else None
         )
         self._folders.create(job.job_id, self.files.path(training), self.files.path(validation) if validation else None)
-        held_out = f" and {validation.num_rows} validation rows" if validation else " and no validation rows"
-        self.jobs.add(job, Said(f"Created for {plan.brand}: {training.num_rows} training{held_out} accepted."))
+        self.jobs.add(job, created(plan, training, validation))
 
     def _recover(self) -> None:
         """What a server that was killed left behind."""

@@ -8,7 +8,7 @@ import httpx
 import openai
 import pytest
 
-from tests.server.api.finetuning import official_client, rows, upload
+from tests.server.api.finetuning import jsonl, official_client, row, rows, upload
 from tests.server.api.test_openai_client import SCHEMA, check
 from tests.server.api.test_readers_api import routes_with_ids, send
 from tests.server.api.world import World, open_world
@@ -165,6 +165,17 @@ async def test_jobs_are_listed_in_parts_and_by_metadata(official: openai.AsyncOp
     assert [job.id async for job in official.fine_tuning.jobs.list(extra_query=only)] == [made[4], made[2], made[0]]
     part = await official.fine_tuning.jobs.list(limit=2, after=made[1])
     assert ([job.id for job in part.data], part.has_more) == ([made[0]], False)
+
+
+async def test_personal_data_and_repeated_rows_are_told_before_training(official: openai.AsyncOpenAI) -> None:
+    doubtful = jsonl([row("Who?", "Ask ann.lee@example.com."), row("Who?", "Ask ann.lee@example.com.")])
+    file = await upload(official, rows(50) + doubtful)
+    job = await official.fine_tuning.jobs.create(model="halden", training_file=file)
+    told = [(event.level, event.message) async for event in official.fine_tuning.jobs.list_events(job.id)]
+    assert [level for level, _ in told] == ["warn", "warn", "info"]
+    assert told[1][1].startswith("2 rows hold what looks like personal data")
+    assert told[0][1].startswith("1 rows repeat")
+    assert not any("ann.lee" in message for _, message in told)
 
 
 async def test_events_are_listed_in_parts(world: World, official: openai.AsyncOpenAI, file: str) -> None:
