@@ -70,7 +70,7 @@ class TrainingJobs:
         job = Job(job_id, key_id, JobState.QUEUED, plan, self._services.clock())
         async with self._deciding:
             counts = await asyncio.to_thread(self.jobs.counts)
-            if counts[JobState.QUEUED] > self._settings.max_queued:
+            if counts[JobState.QUEUED] + counts[JobState.RUNNING] > self._settings.max_queued:
                 raise OverloadedError(f"{counts[JobState.QUEUED]} fine-tuning jobs wait already.", 60)
             await asyncio.to_thread(self._add, job)
         self._wake.set()
