@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 BrandName = Annotated[str, typer.Argument(help="The brand's name, as in its file.")]
 MIN_ROWS = 50
+SHOWN_ROWS = 10
 
 
 @app.command()
@@ -64,6 +65,12 @@ def prepare(
     for name, rows in splits.items():
         found = sum(row.is_gold_retrieved for row in rows)
         say(f"{name}: {len(rows)} rows, retrieval found the evidence of {found}")
+    if preparer.unsupported:
+        names = ", ".join(preparer.unsupported[:SHOWN_ROWS]) + (
+            ", ..." if len(preparer.unsupported) > SHOWN_ROWS else ""
+        )
+        note(f"{len(preparer.unsupported)} pairs left out, as no retrieved source holds their facts: {plain(names)}")
+        note('Ingest what they are about, or name it in the pair\'s "documents".')
     say(f"and {len(withheld)} train rows again without their source; written to {plain(output)}")
 
 
