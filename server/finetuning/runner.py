@@ -56,10 +56,11 @@ class TrainingJobs:
     async def stop(self) -> None:
         """End the process, not the job: it goes on when a server starts again."""
         async with self._deciding:
-            if self._process is not None:
+            process = self._process  # it may end by itself meanwhile
+            if process is not None:
                 said = Said("The server stops. The job goes on when it starts again.")
-                await self._move(self._process.job_id, (JobState.RUNNING,), JobState.QUEUED, said)
-                await self._process.end()
+                await self._move(process.job_id, (JobState.RUNNING,), JobState.QUEUED, said)
+                await process.end()
             if self._loop is not None:
                 self._loop.cancel()
         if self._loop is not None:
@@ -101,8 +102,9 @@ class TrainingJobs:
             job = await asyncio.to_thread(self.jobs.get, job_id, key_id)
             if not await self._move(job_id, sources, target, said):
                 raise _wrong_state(job, target)
-            if self._process is not None and self._process.job_id == job_id:
-                await self._process.end()
+            process = self._process
+            if process is not None and process.job_id == job_id:
+                await process.end()
             if target in ENDED:
                 await asyncio.to_thread(self._folders.clear, job_id)
         return await asyncio.to_thread(self.jobs.get, job_id)
