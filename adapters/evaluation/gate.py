@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from adapters.evaluation.measures import MEASURES
 from adapters.evaluation.run import ACTIVE, BASE, CANDIDATE, Evaluation
 from adapters.evaluation.statistics import Difference, Interval
+from config.brands import Brand
 from config.gate import GateRules
 
 LEAST = ("form", "style", "grounded", "citation", "citation_precision", "citation_recall", "fact", "refusal", "correct")
@@ -61,10 +62,10 @@ def _enough(evaluation: Evaluation, rules: GateRules) -> Check:
 
 
 def _least(evaluation: Evaluation, rules: GateRules) -> Iterator[Check]:
-    scores = evaluation.candidate.scores
+    scores, brand = evaluation.candidate.scores, evaluation.subject.brand
     for name in LEAST:
         least: float = getattr(rules, name)
-        if least:
+        if least and _applies(name, brand):
             yield _at_least(name, scores[name], least, rules)
     found = evaluation.confusions.get(CANDIDATE)
     if rules.macro_f1 and found:
@@ -76,6 +77,13 @@ def _least(evaluation: Evaluation, rules: GateRules) -> Iterator[Check]:
         str(refused or "not measured"),
         refused.value <= most if refused else _untold("max_wrong_refusal", rules),
     )
+
+
+def _applies(name: str, brand: Brand) -> bool:
+    """Labels are for brands that have a taxonomy, citations for brands that have documents."""
+    if name == "correct":
+        return bool(brand.format.labels)
+    return name in ("form", "style", "fact") or bool(brand.knowledge_bases)
 
 
 def _at_least(name: str, got: Interval | None, least: float, rules: GateRules) -> Check:

@@ -64,7 +64,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class Plan:
     """What to ask. training: rows that the candidate learned from, for the overfitting gap. items: general ability.
     tests_leaks: whether to ask without documents too.
     """
@@ -127,10 +127,10 @@ class Evaluation:
         return [item.question for item in self.candidate.judged]
 
 
-def evaluate(asks: Asks, subject: Subject, tests: Tests) -> Evaluation:
+def evaluate(asks: Asks, subject: Subject, plan: Plan) -> Evaluation:
     """Ask everything, one system after the other."""
-    systems = {name: _ask(asks, name, model, tests.questions, subject.brand) for name, model in subject.models.items()}
-    styles = _styles(systems, tests)
+    systems = {name: _ask(asks, name, model, plan.questions, subject.brand) for name, model in subject.models.items()}
+    styles = _styles(systems, plan)
     systems = {name: _with_style(system, styles) for name, system in systems.items()}
     labels = subject.brand.format.labels
     confusions = {name: confusion(system.judged, labels) for name, system in systems.items()}
@@ -142,9 +142,9 @@ def evaluate(asks: Asks, subject: Subject, tests: Tests) -> Evaluation:
         },
         styles=styles,
         confusions={name: found for name, found in confusions.items() if found},
-        leak=_leak(asks, subject, tests) if tests.tests_leaks else None,
-        ability=_ability(asks, subject, tests.items) if tests.items else None,
-        gap=_gap(asks, subject, tests, systems[CANDIDATE]) if tests.training else None,
+        leak=_leak(asks, subject, plan) if plan.tests_leaks else None,
+        ability=_ability(asks, subject, plan.items) if plan.items else None,
+        gap=_gap(asks, subject, plan, systems[CANDIDATE]) if plan.training else None,
     )
 
 
@@ -162,10 +162,10 @@ def _ask(asks: Asks, name: str, model: str, questions: Sequence[Question], brand
     return system_of(name, model, judged)
 
 
-def _styles(systems: Mapping[str, System], tests: Tests) -> Styles | None:
+def _styles(systems: Mapping[str, System], plan: Plan) -> Styles | None:
     texts = {name: [item.answer.text for item in system.judged] for name, system in systems.items()}
-    references = [question.reference for question in tests.questions]
-    return recognise([row.reference for row in tests.training], references, texts[BASE], texts)
+    references = [question.reference for question in plan.questions]
+    return recognise([row.reference for row in plan.training], references, texts[BASE], texts)
 
 
 def _with_style(system: System, styles: Styles | None) -> System:
@@ -178,9 +178,9 @@ def _with_style(system: System, styles: Styles | None) -> System:
     return system_of(system.name, system.model, judged)
 
 
-def _leak(asks: Asks, subject: Subject, tests: Tests) -> Leak | None:
+def _leak(asks: Asks, subject: Subject, plan: Plan) -> Leak | None:
     """Trained rows tell most: only their facts can have been learned by heart."""
-    chosen = (*tests.questions, *sample(tests.training, len(tests.questions)))
+    chosen = (*plan.questions, *sample(plan.training, len(plan.questions)))
     asked = [(question, fact) for question in chosen if (fact := untold(question.fact, question.text))]
     if not asked:
         return None
@@ -209,8 +209,8 @@ def _ability(asks: Asks, subject: Subject, items: Sequence[Item]) -> Ability:
     return compare(items, base, version)
 
 
-def _gap(asks: Asks, subject: Subject, tests: Tests, heldout: System) -> Gap:
-    chosen = sample(tests.training, len(tests.questions))
+def _gap(asks: Asks, subject: Subject, plan: Plan, heldout: System) -> Gap:
+    chosen = sample(plan.training, len(plan.questions))
     training = _ask(asks, "training rows", subject.candidate, chosen, subject.brand)
     more = {
         name: unpaired_difference(column(training.judged, name), column(heldout.judged, name)) for name in GAP_MEASURES
