@@ -131,7 +131,7 @@ def evaluate(asks: Asks, subject: Subject, plan: Plan) -> Evaluation:
     """Ask everything, one system after the other."""
     systems = {name: _ask(asks, name, model, plan.questions, subject.brand) for name, model in subject.models.items()}
     styles = _styles(systems, plan)
-    systems = {name: _with_style(system, styles) for name, system in systems.items()}
+    systems = {name: with_style(system, styles) for name, system in systems.items()}
     labels = subject.brand.format.labels
     confusions = {name: confusion(system.judged, labels) for name, system in systems.items()}
     return Evaluation(
@@ -168,7 +168,8 @@ def _styles(systems: Mapping[str, System], plan: Plan) -> Styles | None:
     return recognise([row.reference for row in plan.training], references, texts[BASE], texts)
 
 
-def _with_style(system: System, styles: Styles | None) -> System:
+def with_style(system: System, styles: Styles | None) -> System:
+    """Its scores with the style, where that can be told."""
     if styles is None or not styles.can_tell:
         return system
     judged = [

@@ -20,6 +20,7 @@ from config.environment import prepare_environment
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
+from server.cli.adapter_advise import advise_adapter
 from server.cli.adapter_evaluate import evaluate_adapter, last_scores, promote_adapter
 from server.cli.connection import brand_of, find_server, own_store
 from server.cli.console import err, errors_for_people, note, out, plain, say
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 BrandName = Annotated[str, typer.Argument(help="The brand's name, as in its file.")]
 MIN_ROWS = 50
+SHOWN_ROWS = 10
 
 
 @app.command()
@@ -64,6 +66,12 @@ def prepare(
     for name, rows in splits.items():
         found = sum(row.is_gold_retrieved for row in rows)
         say(f"{name}: {len(rows)} rows, retrieval found the evidence of {found}")
+    if preparer.unsupported:
+        names = ", ".join(preparer.unsupported[:SHOWN_ROWS]) + (
+            ", ..." if len(preparer.unsupported) > SHOWN_ROWS else ""
+        )
+        note(f"{len(preparer.unsupported)} pairs left out, as no retrieved source holds their facts: {plain(names)}")
+        note('Ingest what they are about, or name it in the pair\'s "documents".')
     say(f"and {len(withheld)} train rows again without their source; written to {plain(output)}")
 
 
@@ -184,6 +192,7 @@ def import_adapter(
 
 app.command(name="evaluate")(evaluate_adapter)
 app.command(name="promote")(promote_adapter)
+app.command(name="advise")(advise_adapter)
 
 
 def _check_size(examples: Path) -> None:

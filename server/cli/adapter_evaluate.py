@@ -105,13 +105,14 @@ def promote_adapter(
 
 
 def last_scores(row: Mapping[str, Any]) -> str:
-    """For `adapter list`: the newest evaluation of a version in a few words, "-" for none."""
-    scores = row.get("scores") or []
-    if not scores:
+    """For `adapter list`: the newest evaluation of a version in a few words, "-" for none that can be read."""
+    try:
+        newest = row["scores"][-1]
+        form = newest["systems"][CANDIDATE]["form"]
+        shown = f"form {form['value']:.0%}, " if form else ""
+        return f"{shown}{newest['num_questions']} asked, gate {'passed' if newest['passes'] else 'failed'}"
+    except (KeyError, IndexError, TypeError, ValueError):
         return "-"
-    form = scores[-1]["systems"][CANDIDATE]["form"]
-    shown = f"form {form['value']:.0%}, " if form else ""
-    return f"{shown}{scores[-1]['num_questions']} asked, gate {'passed' if scores[-1]['passes'] else 'failed'}"
 
 
 def _run(settings: Settings, model: str, heldout: Path, choices: Choices) -> int:
