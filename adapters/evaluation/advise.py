@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from adapters.evaluation.measures import System, column, judge, system_of
+from adapters.evaluation.measures import System, column
 from adapters.evaluation.questions import Question
-from adapters.evaluation.run import Ask, Asks, sample, with_style
+from adapters.evaluation.run import Ask, Asks, ask_in_blocks, judged_system, sample, with_style
 from adapters.evaluation.statistics import Interval, mean
 from adapters.evaluation.style import recognise
 from config.brands import Brand
@@ -99,7 +99,12 @@ def try_arms(
 ) -> Tried:
     """Ask every arm. training: rows to take examples from. known_paths: of the indexed documents."""
     arms = [arm for arm in ARMS if brand.knowledge_bases or not arm.uses_documents]
-    systems = {arm.name: _ask(asks, arm, brand, base_model, questions, training) for arm in arms}
+    columns = [_asks_of(arm, brand, base_model, questions, training) for arm in arms]
+    answers = ask_in_blocks(asks, columns, "the base, asked in several ways")
+    systems = {
+        arm.name: judged_system(arm.name, column[0].model, questions, said, brand)
+        for arm, column, said in zip(arms, columns, answers, strict=True)
+    }
     texts = {name: [item.answer.text for item in system.judged] for name, system in systems.items()}
     references = [question.reference for question in questions]
     styles = recognise([row.reference for row in training], references, texts[PLAIN.name], texts)
@@ -129,17 +134,13 @@ def examples_text(training: Sequence[Question], num: int = NUM_EXAMPLES) -> str:
     return "\n\n".join(["Examples of your answers:", *pairs, "Now answer in the same way."]) if pairs else ""
 
 
-def _ask(
-    asks: Asks, arm: Arm, brand: Brand, base_model: str, questions: Sequence[Question], training: Sequence[Question]
-) -> System:
+def _asks_of(
+    arm: Arm, brand: Brand, base_model: str, questions: Sequence[Question], training: Sequence[Question]
+) -> list[Ask]:
     model = base_model if arm.prompt == "plain" else f"{brand.name}@0"
     parts = [brand.system_prompt if arm.prompt == "plain" else "", examples_text(training) if arm.has_examples else ""]
     instructions = "\n\n".join(part for part in parts if part)
-    answers = asks.answers(
-        [Ask(model, question.turns, arm.uses_documents, instructions) for question in questions], arm.name
-    )
-    judged = [judge(question, answer, brand) for question, answer in zip(questions, answers, strict=True)]
-    return system_of(arm.name, model, judged)
+    return [Ask(model, question.turns, arm.uses_documents, instructions) for question in questions]
 
 
 def _found(systems: Mapping[str, System], questions: Sequence[Question]) -> Interval | None:

@@ -21,6 +21,7 @@ from config.prompt import Turn
 CANDIDATE, BASE, ACTIVE = "candidate", "base, best prompt", "active"
 GAP_MEASURES = ("form", "grounded", "citation", "fact", "refusal", "correct")
 SEED = 7
+BLOCK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class Evaluation:
 
 def evaluate(asks: Asks, subject: Subject, plan: Plan) -> Evaluation:
     """Ask everything, one system after the other."""
-    systems = {name: _ask(asks, name, model, plan.questions, subject.brand) for name, model in subject.models.items()}
+    systems = _systems(asks, subject, plan.questions)
     styles = _styles(systems, plan)
     systems = {name: with_style(system, styles) for name, system in systems.items()}
     labels = subject.brand.format.labels
@@ -148,6 +149,20 @@ def evaluate(asks: Asks, subject: Subject, plan: Plan) -> Evaluation:
     )
 
 
+def ask_in_blocks(asks: Asks, columns: Sequence[Sequence[Ask]], what: str) -> list[list[Answer]]:
+    """Columns of equal length, one for each system. A few questions at a time are asked of all systems, so that a
+    server that keeps the sources of a prompt reads them once for all.
+    """
+    answers: list[list[Answer]] = [[] for _ in columns]
+    num = len(columns[0]) if columns else 0
+    blocks = [slice(start, start + BLOCK) for start in range(0, num, BLOCK)]
+    flat = iter(asks.answers([ask for block in blocks for asked in columns for ask in asked[block]], what))
+    for block in blocks:
+        for asked, said in zip(columns, answers, strict=True):
+            said += [next(flat) for _ in asked[block]]
+    return answers
+
+
 def sample(questions: Sequence[Question], num: int) -> tuple[Question, ...]:
     """At most so many, always the same ones, in the file's order."""
     if len(questions) <= num:
@@ -156,8 +171,19 @@ def sample(questions: Sequence[Question], num: int) -> tuple[Question, ...]:
     return tuple(questions[place] for place in places)
 
 
-def _ask(asks: Asks, name: str, model: str, questions: Sequence[Question], brand: Brand) -> System:
-    answers = asks.answers([Ask(model, question.turns) for question in questions], f"{model} ({name})")
+def _systems(asks: Asks, subject: Subject, questions: Sequence[Question]) -> dict[str, System]:
+    models = subject.models
+    columns = [[Ask(model, question.turns) for question in questions] for model in models.values()]
+    answers = ask_in_blocks(asks, columns, f"{' and '.join(models.values())}")
+    return {
+        name: judged_system(name, model, questions, said, subject.brand)
+        for (name, model), said in zip(models.items(), answers, strict=True)
+    }
+
+
+def judged_system(
+    name: str, model: str, questions: Sequence[Question], answers: Sequence[Answer], brand: Brand
+) -> System:
     judged = [judge(question, answer, brand) for question, answer in zip(questions, answers, strict=True)]
     return system_of(name, model, judged)
 
@@ -185,10 +211,9 @@ def _leak(asks: Asks, subject: Subject, plan: Plan) -> Leak | None:
     asked = [(question, fact) for question in chosen if (fact := untold(question.fact, question.text))]
     if not asked:
         return None
-    said = [
-        asks.answers([Ask(model, question.turns, uses_documents=False) for question, _ in asked], f"{model} (leaks)")
-        for model in (subject.candidate, f"{subject.brand.name}@0")
-    ]
+    models = (subject.candidate, f"{subject.brand.name}@0")
+    columns = [[Ask(model, question.turns, uses_documents=False) for question, _ in asked] for model in models]
+    said = ask_in_blocks(asks, columns, "without documents")
     told = tuple(
         Told(question, fact, own.text, base.text, contains_fact(own.text, fact), contains_fact(base.text, fact))
         for (question, fact), own, base in zip(asked, *said, strict=True)
@@ -212,7 +237,8 @@ def _ability(asks: Asks, subject: Subject, items: Sequence[Item]) -> Ability:
 
 def _gap(asks: Asks, subject: Subject, plan: Plan, heldout: System) -> Gap:
     chosen = sample(plan.training, len(plan.questions))
-    training = _ask(asks, "training rows", subject.candidate, chosen, subject.brand)
+    said = asks.answers([Ask(subject.candidate, row.turns) for row in chosen], f"{subject.candidate} (training rows)")
+    training = judged_system("training rows", subject.candidate, chosen, said, subject.brand)
     more = {
         name: unpaired_difference(column(training.judged, name), column(heldout.judged, name)) for name in GAP_MEASURES
     }

@@ -10,7 +10,7 @@ from adapters.evaluation.ability import Item
 from adapters.evaluation.gate import decide
 from adapters.evaluation.questions import Answer
 from adapters.evaluation.report import render_report, side_by_side
-from adapters.evaluation.run import ACTIVE, BASE, CANDIDATE, Ask, Evaluation, Plan, evaluate, sample
+from adapters.evaluation.run import ACTIVE, BASE, CANDIDATE, Ask, Evaluation, Plan, ask_in_blocks, evaluate, sample
 from adapters.evaluation.scores import MAX_KEPT, keep_scores, read_scores, scores_of
 from tests.adapters.evaluation.small import LAMP, REFUSAL, Scripted, answer, question, subject
 
@@ -201,6 +201,15 @@ def test_the_worst_questions_come_first() -> None:
     rows = side_by_side(evaluated(systems(v2=fails_on_one)))
     assert rows[0].judged[0].question.id == "q3"
     assert [row.num_faults > 0 for row in rows] == [True] + [False] * 11
+
+
+def test_systems_are_asked_block_by_block_and_answers_find_their_place() -> None:
+    columns = [[Ask(model, question(number).turns) for number in range(10)] for model in ("acme@2", "acme@0")]
+    asks = systems()
+    answers = ask_in_blocks(asks, columns, "all")
+    assert [ask.model for ask in asks.asked] == ["acme@2"] * 8 + ["acme@0"] * 8 + ["acme@2"] * 2 + ["acme@0"] * 2
+    assert answers == [[right(ask) for ask in columns[0]], [plain(ask) for ask in columns[1]]]
+    assert ask_in_blocks(asks, [], "none") == []
 
 
 def test_a_sample_is_always_the_same_and_in_order() -> None:
