@@ -15,6 +15,7 @@ from config.environment import prepare_environment
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
+from server.cli.adapter_advise import advise_adapter
 from server.cli.adapter_drift import drift
 from server.cli.adapter_evaluate import evaluate_adapter, promote_adapter
 from server.cli.adapter_versions import canary, list_versions, own_registry, retire
@@ -198,6 +199,7 @@ def import_adapter(
 
 app.command(name="evaluate")(evaluate_adapter)
 app.command(name="promote")(promote_adapter)
+app.command(name="advise")(advise_adapter)
 
 
 def _check_size(examples: Path) -> None:
