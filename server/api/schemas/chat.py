@@ -99,6 +99,10 @@ class ResponseFormat(Body):
         return self
 
     @property
+    def wanted_retrieval(self) -> RetrievalBody:
+        return self.retrieval or RetrievalBody()
+
+    @property
     def schema_text(self) -> str | None:
         """JSON text of the schema; "{}" for any object; None for free text."""
         if self.type == "text":
@@ -133,7 +137,7 @@ class ChatBody(SamplingBody):
     prediction: Any = None
     web_search_options: Any = None
     moderation: Any = None
-    retrieval: RetrievalBody = RetrievalBody()
+    retrieval: RetrievalBody | None = None
 
     @model_validator(mode="after")
     def _refuse_what_is_not_offered(self) -> Self:
