@@ -9,12 +9,13 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.evaluate import Answered, Judged, judge, refuses, score
+from adapters.evaluation.facts import contains_fact, refuses
+from adapters.evaluation.statistics import mean
 from adapters.examples import Example, read_examples
-from adapters.format_rules import numbers_in
+from adapters.format_rules import brand_violations, numbers_in
 from config.brands import Brand
 from config.models import ModelFile
 from config.prompt import TurnFormat
@@ -54,12 +55,12 @@ class OpenedBase:
         """Of greedy answers to all rows. Raises HousevoiceError where the engine fails."""
         places = asyncio.Semaphore(NUM_AT_ONCE)
 
-        async def judged(number: int, row: HeldOut) -> Judged:
+        async def judged(number: int, row: HeldOut) -> Mapping[str, float | None]:
             async with places:
                 return _judge(row, await self._answer(f"{brand.name}-{number}", brand, adapter, row), brand)
 
-        found = score(await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows))))
-        return {column: str(getattr(found, column)) for column in COLUMNS}
+        found = await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows)))
+        return {column: str(mean([values[column] for values in found]) or "-") for column in COLUMNS}
 
     async def _answer(self, request_id: str, brand: Brand, adapter: AdapterRef | None, row: HeldOut) -> str:
         num_answer = brand.sampling.max_tokens or self.settings.default_max_tokens
@@ -115,15 +116,17 @@ def _fact(row: dict[str, object], example: Example) -> str:
     return str(row.get("fact") or " ".join(sorted(numbers_in(example.answer))))
 
 
-def _judge(row: HeldOut, answer: str, brand: Brand) -> Judged:
-    """The right source is the one that the expected answer cites first; where it cites none, citing is not judged."""
+def _judge(row: HeldOut, answer: str, brand: Brand) -> Mapping[str, float | None]:
+    """By column; None where it does not apply. The right source is the one that the expected answer cites first; where
+    it cites none, citing is not judged.
+    """
     expected, found = MARKER.search(row.example.answer), MARKER.search(answer)
-    question = row.example.conversation.turns[-1].content
-    asked = Answered(question, (), row.fact, row.example.answer, ())
-    documents = () if refuses(asked, brand.refusal) else (expected[1] if expected else "none",)
-    judged = judge(
-        replace(asked, documents=documents, answer=answer, cited=(found[1],) if found else ()),
-        brand.format,
-        brand.refusal,
-    )
-    return judged if expected else replace(judged, is_citation_right=None)
+    is_refusal, is_answerable = refuses(answer, brand), not refuses(row.example.answer, brand)
+    is_cited = found is not None and expected is not None and found[1] == expected[1]
+    return {
+        "form": float(not brand_violations(answer, brand, is_refusal=is_refusal)),
+        "citation": float(is_cited) if is_answerable and expected else None,
+        "fact": float(contains_fact(answer, row.fact)) if is_answerable and row.fact else None,
+        "refusal": None if is_answerable else float(is_refusal),
+        "wrong_refusal": float(is_refusal) if is_answerable else None,
+    }

@@ -99,10 +99,6 @@ class ResponseFormat(Body):
         return self
 
     @property
-    def wanted_retrieval(self) -> RetrievalBody:
-        return self.retrieval or RetrievalBody()
-
-    @property
     def schema_text(self) -> str | None:
         """JSON text of the schema; "{}" for any object; None for free text."""
         if self.type == "text":
@@ -190,6 +186,10 @@ class ChatBody(SamplingBody):
     @property
     def num_top_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def wanted_retrieval(self) -> RetrievalBody:
+        return self.retrieval or RetrievalBody()
 
     @property
     def schema_text(self) -> str | None:
