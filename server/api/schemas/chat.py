@@ -188,5 +188,9 @@ class ChatBody(SamplingBody):
         return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
+    def wanted_retrieval(self) -> RetrievalBody:
+        return self.retrieval or RetrievalBody()
+
+    @property
     def schema_text(self) -> str | None:
         return self.response_format.schema_text if self.response_format else None

@@ -5,6 +5,9 @@
 
 Each field takes one value or a list, of which any may fit; all fields must fit. Documents that do not pass are not
 searched at all, so an answer may become the brand's refusal. The OpenAI client sends it with `extra_body`.
+
+"enabled": false answers without documents, in the brand's voice all the same: what an adapter says by itself.
+"include_text": true adds heading and text to each source under `housevoice`: what the model was given.
 """
 
 from datetime import UTC, datetime
@@ -66,6 +69,8 @@ class FilterBody(Body):
 
 class RetrievalBody(Body):
     filters: FilterBody | None = None
+    enabled: bool = True
+    include_text: bool = False
 
     @property
     def search_filter(self) -> SearchFilter:
