@@ -9,12 +9,14 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.evaluate import Answered, Judged, judge, refuses, score
+from adapters.evaluation.facts import fact_of, refuses
+from adapters.evaluation.measures import Judged, judge, system_of
+from adapters.evaluation.questions import Answer, Marker, Question, Source
 from adapters.examples import Example, read_examples
-from adapters.format_rules import numbers_in
+from adapters.format_rules import label_of
 from config.brands import Brand
 from config.models import ModelFile
 from config.prompt import TurnFormat
@@ -27,10 +29,11 @@ from server.failures import error_of
 from server.fitting import TokenLimits, fit
 
 MARKER = re.compile(r"\[(\d+)\]")
+MAX_DIGITS = 9
 NUM_AT_ONCE = 8
-COLUMNS = ("form", "citation", "fact", "refusal", "wrong_refusal")
+COLUMNS = ("form", "correct", "grounded", "citation", "fact", "refusal", "wrong_refusal")
 Shares = Mapping[str, str]
-"""By column: a share of the rows with its interval, as people read it."""
+"""By column: a share of the rows with its interval, as people read it; "-" where it applies to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,9 @@ class OpenedBase:
             async with places:
                 return _judge(row, await self._answer(f"{brand.name}-{number}", brand, adapter, row), brand)
 
-        found = score(await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows))))
-        return {column: str(getattr(found, column)) for column in COLUMNS}
+        answers = await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows)))
+        found = system_of(brand.name, "", answers).scores
+        return {column: str(found[column] or "-") for column in COLUMNS}
 
     async def _answer(self, request_id: str, brand: Brand, adapter: AdapterRef | None, row: HeldOut) -> str:
         num_answer = brand.sampling.max_tokens or self.settings.default_max_tokens
@@ -112,18 +116,30 @@ def read_held_out(path: Path, brand: Brand, limit: int) -> list[HeldOut]:
 
 def _fact(row: dict[str, object], example: Example) -> str:
     """As the row states it, or else the numbers of the expected answer."""
-    return str(row.get("fact") or " ".join(sorted(numbers_in(example.answer))))
+    return str(row.get("fact") or fact_of(example.answer))
 
 
-def _judge(row: HeldOut, answer: str, brand: Brand) -> Judged:
-    """The right source is the one that the expected answer cites first; where it cites none, citing is not judged."""
-    expected, found = MARKER.search(row.example.answer), MARKER.search(answer)
-    question = row.example.conversation.turns[-1].content
-    asked = Answered(question, (), row.fact, row.example.answer, ())
-    documents = () if refuses(asked, brand.refusal) else (expected[1] if expected else "none",)
-    judged = judge(
-        replace(asked, documents=documents, answer=answer, cited=(found[1],) if found else ()),
-        brand.format,
-        brand.refusal,
+def _judge(row: HeldOut, text: str, brand: Brand) -> Judged:
+    """Sources go by their numbers. The right one is what the expected answer cites first; where it cites none, citing
+    is not judged.
+    """
+    conversation, reference = row.example.conversation, row.example.answer
+    is_answerable = not refuses(reference, brand)
+    expected = MARKER.search(reference)
+    question = Question(
+        id=str(row.example.line),
+        kind="",
+        turns=conversation.turns,
+        reference=reference,
+        documents=(expected[1],) if expected else None,
+        fact=row.fact if is_answerable else "",
+        label=label_of(reference, brand.format) if brand.format.labels and is_answerable else None,
+        is_answerable=is_answerable,
     )
-    return judged if expected else replace(judged, is_citation_right=None)
+    sources = tuple(Source(str(s.number), s.title, s.heading, s.text) for s in conversation.sources)
+    return judge(question, Answer(text, _markers(text, len(sources)), sources), brand)
+
+
+def _markers(text: str, num_sources: int) -> tuple[Marker, ...]:
+    found = ((match, int(match[1])) for match in MARKER.finditer(text) if len(match[1]) < MAX_DIGITS)
+    return tuple(Marker(match.start(), match.end(), n - 1) for match, n in found if 0 < n <= num_sources)
