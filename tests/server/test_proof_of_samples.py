@@ -55,7 +55,7 @@ def peft_folder_of(path: Path, base: GgufHeader, folder: Path) -> Path:
         for module in ALL_LINEAR:
             part = "self_attn" if module[0] in "qkvo" else "mlp"
             place = f"model.layers.{layer}.{part}.{module}"
-            name = names.get_name(f"{place}.weight", try_suffixes=(".weight",)) + ".weight"
+            name = names.get_name(f"{place}.weight", try_suffixes=(".weight",))
             rows = found[f"{name}.lora_b"]
             if module in ("q_proj", "k_proj"):
                 rows = side_by_side_to_halves(rows, heads if module == "q_proj" else kv_heads)
