@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.lora_header import ALPHA_KEY, BASE_KEY, LORA_KEY, PROMPT_KEY
+from adapters.identity import template_sha256
+from adapters.lora_header import ALPHA_KEY, BASE_KEY, LORA_KEY, PROMPT_KEY, TEMPLATE_KEY, TOKENIZER_KEY
 from adapters.peft_config import PeftConfig, read_peft_config
 from adapters.safe_weights import read_weights
 from adapters.training.recipe import Lora
@@ -59,12 +60,8 @@ def convert_adapter(
     tensors = {name: _reordered(pair, name, header) for name, pair in _renamed(pairs, header).items()}
     partial = output.with_name(f"{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
-    values: dict[str, str | float] = {
-        ALPHA_KEY: config.alpha,
-        BASE_KEY: base_sha256,
-        LORA_KEY: lora,
-        "general.name": name,
-    }
+    origin = {BASE_KEY: base_sha256, TOKENIZER_KEY: header.tokenizer_sha256, TEMPLATE_KEY: template_sha256(header)}
+    values: dict[str, str | float] = {ALPHA_KEY: config.alpha, LORA_KEY: lora, **origin, "general.name": name}
     _write(partial, tensors, header, values)
     os.replace(partial, output)  # noqa: PTH105
     return output

@@ -13,6 +13,7 @@ from config.gguf_header import GgufHeader, TensorInfo, read_header
 
 SIDE_A, SIDE_B = ".lora_a", ".lora_b"
 ALPHA_KEY, BASE_KEY, PROMPT_KEY = "adapter.lora.alpha", "housevoice.base_sha256", "housevoice.prompt_version"
+TOKENIZER_KEY, TEMPLATE_KEY = "housevoice.tokenizer_sha256", "housevoice.template_sha256"
 LORA_KEY, ACTIVATED, PLAIN = "housevoice.lora", "activated", "plain"
 """Where in a prompt the adapter is on: from the voice boundary, or from the first token. Files of others, and of our
 earlier releases, do not say; they are used as activated ones."""

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 from adapters.convert import convert_adapter
 from adapters.examples import read_examples
 from adapters.gguf_check import check_adapter
-from adapters.registry import Card
+from adapters.identity import template_sha256
+from adapters.registry import Card, file_sha256
 from adapters.training.curve import CURVE_FILE, read_losses
 from adapters.training.progress import OnProgress, TrainingResult, ignore
 from adapters.training.recipe import Recipe
+from config.errors import BadRequestError
+from config.gguf_header import read_header
 from config.models import ModelFile
 
 GGUF_FILE = "adapter.gguf"
@@ -33,11 +37,12 @@ class TrainingInput:
 
 @dataclass(frozen=True, slots=True)
 class MadeAdapter:
-    """A file that passed `check_adapter`, ready for `Registry.register`."""
+    """A file that passed `check_adapter`, ready for `Registry.register`. rows: the example files as they were read."""
 
     gguf: Path
     card: Card
     training: TrainingResult
+    rows: tuple[Path, ...] = ()
 
 
 def make_adapter(
@@ -54,6 +59,7 @@ def make_adapter(
     What was killed on the way goes on where it stopped when it is called with the same again, see `Trainer.train`.
     Raises BadRequestError for bad rows, ModelError for a base that cannot be trained on.
     """
+    given = _with_own_files(given, output)
     examples = read_examples(given.examples, given.instructions)
     validation = read_examples(given.validation, given.instructions) if given.validation else ()
     from adapters.training.trainer import train_adapter
@@ -63,13 +69,40 @@ def make_adapter(
         training.adapter, base.path, base.sha256, given.brand, output / GGUF_FILE, training.recipe.lora
     )
     check_adapter(gguf, base.path, base.sha256)
-    return MadeAdapter(gguf, training_card(base, given, training), training)
+    rows = (given.examples, *((given.validation,) if given.validation else ()))
+    return MadeAdapter(gguf, training_card(base, given, training), training, rows)
+
+
+def _with_own_files(given: TrainingInput, output: Path) -> TrainingInput:
+    """Copies below `output`: what is kept as the version's rows is what it was trained on, whatever is edited
+    meanwhile.
+    """
+    rows = output / "rows"
+    rows.mkdir(parents=True, exist_ok=True)
+    validation = _copy(given.validation, rows / "validation.jsonl") if given.validation else None
+    return dataclasses.replace(given, examples=_copy(given.examples, rows / "examples.jsonl"), validation=validation)
+
+
+def _copy(path: Path, target: Path) -> Path:
+    try:
+        if path.absolute() != target.absolute():
+            shutil.copyfile(path, target)
+    except OSError as error:
+        raise BadRequestError(f"The example file {path} cannot be read: {error}.", "training_file") from error
+    return target
 
 
 def training_card(base: ModelFile, given: TrainingInput, training: TrainingResult) -> Card:
+    """Everything that training it again needs, by hash where it is long, and how the training went."""
+    header = read_header(base.path)
     return {
         "base_name": base.name,
-        "examples_sha256": hashlib.sha256(given.examples.read_bytes()).hexdigest(),
+        "tokenizer_sha256": header.tokenizer_sha256,
+        "template_sha256": template_sha256(header),
+        "examples_sha256": file_sha256(given.examples),
+        "validation_sha256": file_sha256(given.validation) if given.validation else None,
+        "instructions_sha256": hashlib.sha256(given.instructions.encode()).hexdigest(),
+        "started_from": _weights_sha256(training.recipe.start_from),
         "recipe": dataclasses.asdict(training.recipe),
         "num_rows": training.num_rows,
         "base_validation_loss": training.base_validation_loss,
@@ -81,6 +114,12 @@ def training_card(base: ModelFile, given: TrainingInput, training: TrainingResul
         "tokens_per_second": round(training.tokens_per_second, 1),
         "curve": thinned(read_losses(training.adapter.parent / CURVE_FILE), CURVE_POINTS),
     }
+
+
+def _weights_sha256(folder: str) -> str | None:
+    """Of the adapter that the training went on from; None where it started fresh or the folder is gone."""
+    path = Path(folder) / "adapter_model.safetensors"
+    return file_sha256(path) if folder and path.is_file() else None
 
 
 def _cost(seconds: float, peak_bytes: int) -> dict[str, float]:

@@ -66,6 +66,7 @@ def ours(folder: Path, work: Path, settings: Settings) -> Row:
         started = time.perf_counter()
         report = store.ingest(folder, "kb")
         seconds = time.perf_counter() - started
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         started = time.perf_counter()
         again = store.ingest(folder, "kb")
         again_seconds = time.perf_counter() - started
@@ -73,11 +74,10 @@ def ours(folder: Path, work: Path, settings: Settings) -> Row:
         started = time.perf_counter()
         store.parts.embedder.embed(texts)
         embed_seconds = time.perf_counter() - started
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "seconds": seconds,
         "chunks": report.num_chunks,
-        "peak_bytes": own,
+        "peak_bytes": peak_bytes,
         "again_seconds": again_seconds,
         "again": again.summary,
         "failures": len(report.failures),

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby
 
 from ingest.documents import Block, ParsedDocument
@@ -99,6 +100,7 @@ def _section(title: str, blocks: list[Block], sizes: ChunkSizes) -> Section:
     path = blocks[0].heading_path
     room = sizes.max_pieces - sizes.count_pieces(context_line(title, path, sizes))
 
+    @cache  # asked again where a paragraph is divided, and for each part that fits
     def share(text: str) -> float:
         if len(text) > LONGEST_TOKEN * sizes.target_tokens:
             return math.inf

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from ingest.int8 import Forward, Ids, int8_forward
 class SentenceEmbedder:
     """A sentence-transformers model on the CPU.
 
-    Texts are tokenized once, sorted by length and run in batches that are padded only to their own longest text.
-    Thread-safe: the tokenizers are never reconfigured after construction, and inference holds no state.
+    Texts are tokenized once, sorted by length and run in batches that are padded only to their own longest text. A
+    batch is one thread's: threads that share one wait for each other at every layer. Thread-safe: the tokenizers are
+    never reconfigured after construction, and inference holds no state.
     """
 
-    def __init__(self, model: Any, identity: str, batch: int) -> None:
+    def __init__(self, model: Any, identity: str, batch: int, threads: int) -> None:
         self._run: Forward = partial(_run_torch, model)
         self._batch = batch
+        self._threads = ThreadPoolExecutor(threads, "embed")
         self.identity = identity
         self.dimensions = int(model.get_embedding_dimension())
         self.max_tokens = int(model.max_seq_length)
@@ -35,18 +38,20 @@ class SentenceEmbedder:
     def embed(self, texts: list[str]) -> Vectors:
         rows = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         encoded = [encoding.ids for encoding in self._cutter.encode_batch(texts)]
-        order = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
-        for start in range(0, len(order), self._batch):
-            batch = order[start : start + self._batch]
-            rows[batch] = self._forward([encoded[index] for index in batch])
+        order = sorted(range(len(texts)), key=lambda index: -len(encoded[index]))
+        batches = [order[start : start + self._batch] for start in range(0, len(order), self._batch)]
+        run = self._threads.map if len(batches) > 1 else map
+        inputs = [[encoded[index] for index in batch] for batch in batches]
+        for batch, vectors in zip(batches, run(self._forward, inputs), strict=True):
+            rows[batch] = vectors
         return rows
 
     def count_tokens(self, text: str) -> int:
         return len(self._counter.encode(text).ids)
 
-    def in_int8(self, model: Any, folder: Path, threads: int) -> "SentenceEmbedder":
+    def in_int8(self, model: Any, folder: Path) -> "SentenceEmbedder":
         """The same with the int8 model that is kept in `folder`. Raises ModelError."""
-        self._run, digest = int8_forward(model, self.identity, folder, threads, lambda t: self._cutter.encode(t).ids)
+        self._run, digest = int8_forward(model, self.identity, folder, lambda text: self._cutter.encode(text).ids)
         self.identity += f"-int8-{digest}"
         return self
 
@@ -71,8 +76,9 @@ def _run_torch(model: Any, ids: Ids, mask: Ids) -> Vectors:
 
 
 def load_embedder(path: Path, threads: int, batch: int = 32, int8_folder: Path | None = None) -> Embedder:
-    """Load the model in folder `path`, without any network. `threads` bounds torch's threads in this whole process;
-    `batch` texts are computed at once. int8_folder: run it in int8, as built there (see `ingest.int8`).
+    """Load the model in folder `path`, without any network. `batch` texts are computed at once by each of `threads`;
+    torch itself uses one thread in this whole process. int8_folder: run it in int8, as built there (see
+    `ingest.int8`).
 
     Raises ModelError where the folder holds no such model.
     """
@@ -83,14 +89,14 @@ def load_embedder(path: Path, threads: int, batch: int = 32, int8_folder: Path |
     import torch
     from sentence_transformers import SentenceTransformer
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         model = SentenceTransformer(str(path), device="cpu", local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"The embedder in {path} cannot be loaded ({error}).", "Check models.embedder.") from error
     model.eval()
-    embedder = SentenceEmbedder(model, f"{path.name}-{model.max_seq_length}-{_hash_of(weights)}", batch)
-    return embedder.in_int8(model, int8_folder, threads) if int8_folder else embedder
+    embedder = SentenceEmbedder(model, f"{path.name}-{model.max_seq_length}-{_hash_of(weights)}", batch, threads)
+    return embedder.in_int8(model, int8_folder) if int8_folder else embedder
 
 
 def _weights(path: Path) -> Path:

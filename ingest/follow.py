@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ingest.catalog import Entry
-from ingest.chunk import chunk_document
+from ingest.chunk import ChunkDraft, chunk_document
 from ingest.documents import Block, Chunk, ParsedDocument, Progress
 from ingest.labels import Label, labels_of
 from ingest.parse.reasons import ParseError
@@ -142,17 +142,20 @@ class Follower:
         if isinstance(result, ParseError) or result.content_hash != entry.document.content_hash:
             return self._carried(entry)
         labels = labels_of(entry.document, result.document)
-        return Made(self._prepared(entry, result.document, labels), is_carried=False)
+        return Made(self._prepared(entry, result.document, outcome.drafts, labels), is_carried=False)
 
     def _carried(self, entry: Entry) -> "Made":
         chunks = self._live.catalog.chunks_of([entry.document.document_id])
         labels = self._live.labels.of_document(entry.document.document_id)
-        return Made(self._prepared(entry, document_from(entry, chunks), labels), is_carried=True)
+        document = document_from(entry, chunks)
+        drafts = chunk_document(document, self._built.pipeline.sizes)
+        return Made(self._prepared(entry, document, drafts, labels), is_carried=True)
 
-    def _prepared(self, entry: Entry, parsed: ParsedDocument, labels: frozenset[Label]) -> Prepared:
+    def _prepared(
+        self, entry: Entry, parsed: ParsedDocument, drafts: Sequence[ChunkDraft], labels: frozenset[Label]
+    ) -> Prepared:
         """With the access that the live generation gives it now; what the file says of it is the next ingest's."""
         pipeline, document = self._built.pipeline, entry.document
-        drafts = chunk_document(parsed, pipeline.sizes)
         chunks = chunks_from(
             drafts,
             pipeline.free_key(document.document_id, document.content_hash),

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def int8_forward(
-    model: Any, identity: str, folder: Path, threads: int, encode: Callable[[str], Sequence[int]]
+    model: Any, identity: str, folder: Path, encode: Callable[[str], Sequence[int]]
 ) -> tuple[Forward, str]:
     """`model`: the SentenceTransformer; `folder`: where what is built is kept. Also a digest, as builds by different
     versions of the libraries may differ, and so must their identities. Raises ModelError.
@@ -51,8 +51,7 @@ def int8_forward(
         logger.warning("Building the int8 embedder %s, once; this takes a minute.", file.name)
         _build(model, file)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1  # the embedder runs batches side by side
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def forward(ids: Ids, mask: Ids) -> Vectors:

@@ -1,7 +1,7 @@
 """One ingest run: scan, compare, parse in workers, chunk, and hand groups of documents to the writer.
 
-Workers parse the next files while this thread chunks and embeds the ones before. Files are taken in the order of their
-paths, and written in that order.
+Workers parse the next files, and a thread chunks them, while this thread embeds and writes the ones before. Files are
+taken in the order of their paths, and written in that order.
 """
 
 import hashlib
@@ -24,17 +24,21 @@ from ingest.parse.pool import ParsePool
 from ingest.parse.reasons import ParseError
 from ingest.parse.wire import Parsed
 from ingest.quarantine import Quarantine, holder_among
+from ingest.read_ahead import read_ahead
 from ingest.scan import Plan, Renamed, Source, SourceFile, compare, hash_file
 from ingest.writer import IndexWriter, Moved, Prepared
 
-GROUP_CHUNKS = 128
+GROUP_CHUNKS = 256
 """Chunks embedded and written together: several batches of like length, and one commit."""
 
 GROUP_DOCUMENTS = 100
 """Renamed documents moved together."""
 
 LOOK_AHEAD = 4
-"""Files in parsing beyond those that the workers hold, so that none waits for the embedder."""
+"""Files in parsing beyond those that the workers hold, so that none waits for the chunker."""
+
+CHUNKS_AHEAD = 2 * GROUP_CHUNKS
+"""Chunks that may wait for the embedder, which is the slowest."""
 
 
 def document_id_of(knowledge_base: str, path: str) -> str:
@@ -220,7 +224,7 @@ class Pipeline:
                 self._refuse(outcome.file, holder.failure(path), knowledge_base, path in changed, tally)
                 continue
             tally.failures += [replace(part, path=f"{path}, {part.path}") for part in outcome.result.document.unread]
-            group.append(self._prepare(outcome.file, outcome.result, knowledge_base))
+            group.append(self._prepare(outcome.file, outcome.result, outcome.drafts, knowledge_base))
             if sum(len(prepared.chunks) for prepared in group) >= GROUP_CHUNKS:
                 self._write(group, changed, renamed, tally)
                 group = []
@@ -228,7 +232,10 @@ class Pipeline:
         on_progress(Progress("index", len(plan.work), len(plan.work), ""))
 
     def outcomes(self, files: Sequence[SourceFile]) -> "Iterator[Outcome]":
-        """In order; a few files ahead are being parsed meanwhile."""
+        """In order; files ahead are being parsed and chunked meanwhile."""
+        return read_ahead(self._outcomes(files), lambda outcome: len(outcome.drafts) + 1, CHUNKS_AHEAD)
+
+    def _outcomes(self, files: Sequence[SourceFile]) -> "Iterator[Outcome]":
         limits = limits_of(self._settings)
         waiting: deque[tuple[SourceFile, Future[Parsed]]] = deque()
         remaining = iter(files)
@@ -239,11 +246,12 @@ class Pipeline:
                 if not waiting:
                     return
                 file, future = waiting.popleft()
-                yield Outcome(file, _result_of(future))
+                result = _result_of(future)
+                drafts = chunk_document(result.document, self._sizes) if isinstance(result, Parsed) else ()
+                yield Outcome(file, result, tuple(drafts))
 
-    def _prepare(self, file: SourceFile, parsed: Parsed, knowledge_base: str) -> Prepared:
+    def _prepare(self, file: SourceFile, parsed: Parsed, drafts: Sequence[ChunkDraft], knowledge_base: str) -> Prepared:
         document_id = document_id_of(knowledge_base, file.state.path)
-        drafts = chunk_document(parsed.document, self._sizes)
         key = self.free_key(document_id, parsed.content_hash)
         chunks = chunks_from(drafts, key, document_id, parsed.content_hash, self._recipe)
         document = Document(
@@ -299,10 +307,11 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A file's text, or why there is none."""
+    """A file's text in chunks, or why there is none."""
 
     file: SourceFile
     result: Parsed | ParseError
+    drafts: tuple[ChunkDraft, ...]
 
 
 def _result_of(future: Future[Parsed]) -> Parsed | ParseError:

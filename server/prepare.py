@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adapters.curation.checks import facts_in
+from adapters.curation.rows import text_of
 from config.errors import BadRequestError
 from config.prompt import Source, Turn
 from ingest.access.reader import ANYONE
@@ -27,7 +29,8 @@ BASIS = "{basis}"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question with its answer as a person wrote it. No documents: the answer is a refusal."""
+    """A question with its answer as a person wrote it. No documents: the answer is the refusal, or nobody said yet
+    where it is from."""
 
     id: str
     kind: str
@@ -41,12 +44,13 @@ class Pair:
 @dataclass(frozen=True, slots=True)
 class PreparedRow:
     """One example. `is_gold_retrieved` tells whether retrieval found the evidence by itself; where it did not and was
-    not helped, the right answer from these sources is the refusal."""
+    not helped, the right answer from these sources is the refusal. gold: number of the source that holds it."""
 
     pair: Pair
     sources: tuple[Source, ...]
     answer: str
     is_gold_retrieved: bool
+    gold: int | None = None
 
 
 def read_pairs(path: Path, split: str) -> list[Pair]:
@@ -65,7 +69,9 @@ def read_pairs(path: Path, split: str) -> list[Pair]:
 
 
 def _pair(row: dict[str, object], number: int) -> Pair:
-    messages = [Turn(message["role"], message["content"]) for message in row["messages"]]  # type: ignore[attr-defined]
+    """Instructions of its own are left behind: the brand's stand in every row."""
+    given = [message for message in row["messages"] if message["role"] not in ("system", "developer")]  # type: ignore[attr-defined]
+    messages = [Turn(message["role"], text_of(message)) for message in given]
     return Pair(
         id=str(row.get("id", number)),
         kind=str(row.get("kind", "")),
@@ -79,13 +85,15 @@ def _pair(row: dict[str, object], number: int) -> Pair:
 
 class Preparer:
     """Retrieves for pairs, among what is open to everybody: an adapter can be made to repeat what it was trained on.
-    `force_gold` puts the evidence among the sources where retrieval missed it.
+    `force_gold` puts the evidence among the sources where retrieval missed it. `unsupported`: ids of pairs that name no
+    documents and state facts that no retrieved source holds. They are left out: training would have to memorise them.
     """
 
     def __init__(self, store: FactStore, retriever: Retriever, knowledge_bases: tuple[str, ...], refusal: str) -> None:
         self._retriever = retriever
         self._knowledge_bases = knowledge_bases
         self._refusal = refusal
+        self.unsupported: list[str] = []
         documents = [document for name in knowledge_bases for document in store.documents(name, ANYONE)]
         self._titles = {document.path: document.title for document in documents}
         self._chunks = {document.path: store.chunks_of(document.document_id) for document in documents}
@@ -110,6 +118,12 @@ class Preparer:
         retrieval = self._retriever.retrieve(query_of(pair.turns), self._knowledge_bases)
         sources = [Source(found.number, found.document.title, found.heading, found.text) for found in retrieval.sources]
         paths = [found.document.path for found in retrieval.sources]
+        if sources and not pair.documents and pair.answer.strip() != self._refusal.strip():
+            sourced = _with_source(pair, sources, paths)
+            if sourced is None:
+                self.unsupported.append(pair.id)
+                return None
+            pair = sourced
         if not pair.documents:
             return PreparedRow(pair, tuple(sources), pair.answer, True) if sources or not force_gold else None
         gold = next(
@@ -120,7 +134,8 @@ class Preparer:
         is_retrieved = gold is not None
         if gold is None:
             gold = self._insert_gold(pair, sources)
-        return PreparedRow(pair, tuple(sources), _fill(pair.answer, gold + 1, sources[gold]), is_retrieved)
+        answer = _fill(pair.answer, gold + 1, sources[gold])
+        return PreparedRow(pair, tuple(sources), answer, is_retrieved, gold + 1)
 
     def _insert_gold(self, pair: Pair, sources: list[Source]) -> int:
         """Replace the last source by the evidence's chunk and return its index."""
@@ -140,14 +155,34 @@ class Preparer:
 
     @staticmethod
     def _is_gold(pair: Pair, path: str, heading: str, text: str) -> bool:
-        flat = " ".join(f"{heading} {text}".split()).lower()
-        return path in pair.documents and all(" ".join(part.split()).lower() in flat for part in pair.evidence)
+        return path in pair.documents and (not pair.evidence or _states(pair.evidence, heading, text))
 
     def _without_evidence(self, row: PreparedRow) -> PreparedRow:
-        kept = [source for source in row.sources if f"[{source.number}]" not in row.answer]
+        kept = [
+            source
+            for source in row.sources
+            if source.number != row.gold
+            and f"[{source.number}]" not in row.answer
+            and not _states(row.pair.evidence, source.heading, source.text)
+        ]
         renumbered = tuple(replace(source, number=number) for number, source in enumerate(kept, 1))
         pair = replace(row.pair, id=f"{row.pair.id}-withheld", kind="refusal", documents=(), evidence=(), fact="")
         return PreparedRow(pair, renumbered, self._refusal, True)
+
+
+def _states(evidence: Sequence[str], heading: str, text: str) -> bool:
+    """The source holds all of the evidence, if there is any."""
+    flat = " ".join(f"{heading} {text}".split()).lower()
+    return bool(evidence) and all(" ".join(part.split()).lower() in flat for part in evidence)
+
+
+def _with_source(pair: Pair, sources: Sequence[Source], paths: Sequence[str]) -> Pair | None:
+    """The pair with the first source that holds all facts of its answer, or the best source where it states none."""
+    facts = tuple(sorted(facts_in(pair.answer)))
+    for source, path in zip(sources, paths, strict=True):
+        if not facts or _states(facts, source.heading, source.text):
+            return replace(pair, documents=(path,), evidence=facts, fact=" ".join(facts))
+    return None
 
 
 def write_rows(path: Path, rows: Iterable[PreparedRow], instructions: str) -> None:

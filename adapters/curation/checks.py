@@ -186,8 +186,9 @@ def unsupported(rows: Sequence[Row], refusal: str) -> Iterator[Finding]:
         if not row.support or row.answer.strip() == refusal.strip():
             continue
         support = _flat(row.support)
-        facts = numbers_in(row.answer) | _name_words(row.answer)
-        missing = {fact for fact in facts if _flat(fact) not in support and _flat(fact) not in _flat(refusal)}
+        missing = {
+            fact for fact in facts_in(row.answer) if _flat(fact) not in support and _flat(fact) not in _flat(refusal)
+        }
         if missing:
             yield Finding(Kind.UNSUPPORTED, row.line, f"{_list(missing)} in the answer, in none of its sources")
 
@@ -244,6 +245,11 @@ def _alike(rows: Sequence[Row], text: Callable[[Row], str]) -> Iterator[tuple[Ro
 def _word_pairs(text: str) -> frozenset[tuple[str, ...]]:
     words = WORD.findall(text.lower())
     return frozenset(itertools.pairwise(words)) or frozenset({tuple(words)})
+
+
+def facts_in(answer: str) -> set[str]:
+    """Its numbers and the words of its names: what cannot be said without knowing it."""
+    return numbers_in(answer) | _name_words(answer)
 
 
 def _name_words(text: str) -> set[str]:

@@ -1,25 +1,26 @@
 """`housevoice adapter`: examples with sources, training, versions, and the comparison with plain prompting."""
 
-import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from adapters.bring_in import bring_in
-from adapters.evaluate import Answered, Judged, Scores, judge, score
 from adapters.make import TrainingInput, make_adapter
-from adapters.registry import Card, Registry
+from adapters.registry import Card
 from config.environment import prepare_environment
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
-from server.cli.connection import Server, brand_of, find_server, own_store, require_server
-from server.cli.console import err, errors_for_people, note, out, plain, say
+from server.cli.adapter_advise import advise_adapter
+from server.cli.adapter_drift import drift
+from server.cli.adapter_evaluate import evaluate_adapter, promote_adapter
+from server.cli.adapter_versions import canary, list_versions, own_registry, retire
+from server.cli.connection import brand_of, find_server, own_store
+from server.cli.console import errors_for_people, note, plain, say
 from server.cli.curate import curate_examples
 from server.cli.training_run import choose_recipe, run_folder
 from server.cli.training_view import TrainingView, show_cost
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 BrandName = Annotated[str, typer.Argument(help="The brand's name, as in its file.")]
 MIN_ROWS = 50
+SHOWN_ROWS = 10
 
 
 @app.command()
@@ -64,6 +66,12 @@ def prepare(
     for name, rows in splits.items():
         found = sum(row.is_gold_retrieved for row in rows)
         say(f"{name}: {len(rows)} rows, retrieval found the evidence of {found}")
+    if preparer.unsupported:
+        names = ", ".join(preparer.unsupported[:SHOWN_ROWS]) + (
+            ", ..." if len(preparer.unsupported) > SHOWN_ROWS else ""
+        )
+        note(f"{len(preparer.unsupported)} pairs left out, as no retrieved source holds their facts: {plain(names)}")
+        note('Ingest what they are about, or name it in the pair\'s "documents".')
     say(f"and {len(withheld)} train rows again without their source; written to {plain(output)}")
 
 
@@ -106,30 +114,14 @@ def train(
         show_cost(made.training)
         proof = prove(base.path, made.gguf, made.training.adapter, proof_prompts(base.path, chosen.system_prompt))
         note(str(proof))
-        name = _register(settings, brand, made.gguf, {**made.card, "proof": asdict(proof)}, activate)
+        name = _register(settings, brand, made.gguf, {**made.card, "proof": asdict(proof)}, activate, made.rows)
     say(f"{plain(name)} registered{' and active' if activate else ''}; files in {plain(kept)}")
     if not activate:
         note(f"Compare it: housevoice adapter evaluate {plain(name)} HELDOUT.jsonl")
         note(f"Use it:     housevoice adapter activate {plain(name)}")
 
 
-@app.command(name="list")
-def list_versions(context: typer.Context, brand: Annotated[str, typer.Argument(help="Only this brand.")] = "") -> None:
-    """List all versions, which is active, and what each was trained on."""
-    settings: Settings = context.obj
-    with errors_for_people():
-        rows = _versions(settings, brand)
-    table = Table(box=None, pad_edge=False)
-    for column in ("Version", "State", "Base", "Rows", "Best loss", "File hash"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        card = row["card"]
-        losses = [epoch["validation_loss"] for epoch in card.get("epochs", []) if epoch["validation_loss"] is not None]
-        best = f"{min(losses):.3f}" if losses else "-"
-        state = "[green]active[/]" if row["is_active"] else ""
-        base = card.get("base_name", row["base_sha256"][:12])
-        table.add_row(plain(row["name"]), state, plain(base), str(card.get("num_rows", "-")), best, row["sha256"][:12])
-    out.print(table)
+app.command(name="list")(list_versions)
 
 
 @app.command()
@@ -145,8 +137,7 @@ def activate(
         if server is not None:
             server.post("/api/adapters/activate", {"brand": brand} if number == "0" else {"version": version})
         else:
-            with settings.data.own("adapter activate"):
-                registry = Registry.open(settings.data)
+            with own_registry(settings, "adapter activate") as registry:
                 if number == "0":
                     registry.deactivate(brand)
                 else:
@@ -164,10 +155,15 @@ def rollback(context: typer.Context, brand: BrandName) -> None:
         if server is not None:
             active = server.post("/api/adapters/rollback", {"brand": brand})["active"]
         else:
-            with settings.data.own("adapter rollback"):
-                version = Registry.open(settings.data).roll_back(brand)
+            with own_registry(settings, "adapter rollback") as registry:
+                version = registry.roll_back(brand)
                 active = version.name if version else None
     say(f"{plain(active)} is active again." if active else f"{plain(brand)} uses the base with its prompt again.")
+
+
+app.command()(canary)
+app.command()(drift)
+app.command()(retire)
 
 
 @app.command(name="import")
@@ -201,28 +197,9 @@ def import_adapter(
     say(f"{plain(name)} registered{' and active' if activate else ''}.")
 
 
-@app.command()
-def evaluate(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="brand or brand@number.")],
-    heldout: Annotated[Path, typer.Argument(help="Held-out rows as written by `prepare`.")],
-    details: Annotated[Path | None, typer.Option(help="Write every answer with its verdicts here (JSONL).")] = None,
-) -> None:
-    """Ask the held-out questions through the running server and compare with the base under its best prompt.
-
-    Form is checked by the brand's [format] rules; a citation counts if the first one names the right document.
-    """
-    settings: Settings = context.obj
-    with errors_for_people():
-        server = require_server(settings)
-        brand = brand_of(settings, model.partition("@")[0])
-        rows = [json.loads(line) for line in heldout.read_text(encoding="utf-8").splitlines()]
-        systems = {model: model, "base, best prompt": f"{brand.name}@0"}
-        answered = {name: _ask_all(server, target, rows) for name, target in systems.items()}
-    judged = {name: [judge(a, brand.format, brand.refusal) for a in answers] for name, answers in answered.items()}
-    _print_scores({name: score(verdicts) for name, verdicts in judged.items()})
-    if details is not None:
-        _write_details(details, answered, judged)
+app.command(name="evaluate")(evaluate_adapter)
+app.command(name="promote")(promote_adapter)
+app.command(name="advise")(advise_adapter)
 
 
 def _check_size(examples: Path) -> None:
@@ -237,70 +214,16 @@ def _check_size(examples: Path) -> None:
         )
 
 
-def _register(settings: Settings, brand: str, gguf: Path, card: Card, is_activated: bool) -> str:
+def _register(
+    settings: Settings, brand: str, gguf: Path, card: Card, is_activated: bool, rows: Sequence[Path] = ()
+) -> str:
     server = find_server(settings)
     if server is not None:
         body = {"brand": brand, "path": str(gguf.absolute()), "card": dict(card), "activate": is_activated}
-        return str(server.post("/api/adapters", body)["name"])
-    with settings.data.own("adapter train"):
-        registry = Registry.open(settings.data)
-        version = registry.register(brand, gguf, card)
+        kept = [str(path.absolute()) for path in rows]
+        return str(server.post("/api/adapters", {**body, "rows": kept})["name"])
+    with own_registry(settings, "adapter train") as registry:
+        version = registry.register(brand, gguf, card, rows)
         if is_activated:
             registry.activate(version.brand, version.version)
         return version.name
-
-
-def _versions(settings: Settings, brand: str) -> list[dict[str, Any]]:
-    server = find_server(settings)
-    if server is not None:
-        return list(server.get("/api/adapters", brand=brand)["adapters"])
-    with settings.data.own("adapter list"):
-        found = Registry.open(settings.data).versions(brand or None)
-        return [{**asdict(version), "name": version.name} for version in found]
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err, transient=True)
-
-
-def _ask_all(server: Server, model: str, rows: list[dict[str, Any]]) -> list[Answered]:
-    paths = {row["document_id"]: row["path"] for row in server.get("/api/documents")["documents"]}
-    with _bar() as bar:
-        return [_ask(server, model, row, paths) for row in bar.track(rows, description=model)]
-
-
-def _ask(server: Server, model: str, row: dict[str, Any], paths: dict[str, str]) -> Answered:
-    turns = [message for message in row["messages"][:-1] if message["role"] != "system"]
-    body = {"model": model, "messages": turns, "temperature": 0}
-    message = server.post("/v1/chat/completions", body)["choices"][0]["message"]
-    urls = [annotation["url_citation"]["url"] for annotation in message.get("annotations") or []]
-    cited = [paths.get(url.partition("/documents/")[2].partition("#")[0].partition("?")[0], "") for url in urls]
-    return Answered(
-        question=row["messages"][-2]["content"],
-        documents=tuple(row.get("documents", ())),
-        fact=row.get("fact", ""),
-        answer=message["content"] or "",
-        cited=tuple(dict.fromkeys(cited)),
-    )
-
-
-def _print_scores(scores: dict[str, Scores]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("System")
-    columns = ("form", "citation", "fact", "refusal", "wrong_refusal")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for name, found in scores.items():
-        table.add_row(plain(name), *(str(getattr(found, column)) for column in columns))
-    out.print(table)
-    note("Share of questions with 95 % bootstrap interval. refusal: of the unanswerable; wrong refusal: of the others.")
-
-
-def _write_details(path: Path, answered: dict[str, list[Answered]], judged: dict[str, list[Judged]]) -> None:
-    lines = [
-        json.dumps({"system": name, **asdict(answer), **asdict(verdict)}, ensure_ascii=False)
-        for name in answered
-        for answer, verdict in zip(answered[name], judged[name], strict=True)
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

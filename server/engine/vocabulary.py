@@ -81,7 +81,8 @@ class Vocabulary:
         return self._without_space(text, is_template, tokens)
 
     def count(self, text: str) -> int:
-        return len(self.encode(text))
+        """How many tokens `encode` gives, without fetching them."""
+        return len(self.encode(text)) if self._adds_space or not text else _count(self._vocabulary, text)
 
     def piece(self, token: int) -> bytes:
         """The token's bytes, not always whole characters; b"" for control tokens. Raises IndexError out of range."""
@@ -110,6 +111,12 @@ def _tokenize(handle: int, text: str, is_template: bool) -> list[int]:
         if count >= 0:
             return buffer[:count]
         capacity = -count
+
+
+def _count(handle: int, text: str) -> int:
+    """With no room for tokens, llama_tokenize says how many there would be, as a negative number."""
+    encoded = text.encode("utf-8", "replace")
+    return -int(llama().llama_tokenize(handle, encoded, len(encoded), None, 0, False, False))
 
 
 def _piece(handle: int, token: int, *, is_special_shown: bool) -> bytes:

@@ -113,6 +113,8 @@ class LoraFile:
     rank_b: int = 4
     factor_b: float = 1.0
     base_sha256: str = ""
+    tokenizer_sha256: str = ""
+    template_sha256: str = ""
     prompt_version: int | None = None
     lora: str = ""
 
@@ -124,8 +126,9 @@ def write_lora(path: Path, given: LoraFile = LoraFile()) -> Path:
     writer.add_string("general.type", given.general_type)
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", given.alpha)
-    if given.base_sha256:
-        writer.add_string("housevoice.base_sha256", given.base_sha256)
+    for key in ("base_sha256", "tokenizer_sha256", "template_sha256"):
+        if value := getattr(given, key):
+            writer.add_string(f"housevoice.{key}", value)
     if given.prompt_version is not None:
         writer.add_uint32("housevoice.prompt_version", given.prompt_version)
     if given.lora:

@@ -134,13 +134,13 @@ def test_what_changes_during_a_rebuild_is_caught_up(setup: Setup, source: Path) 
 
 
 def test_a_stopped_rebuild_goes_on(setup: Setup, source: Path) -> None:
-    write_documents(source, 60)
+    write_documents(source, 90)
     with setup.opened() as generations:
         generations.ingest(source, "kb")
     other = replace(setup, embedder="hash:64")
 
     def stop(progress: Progress) -> None:
-        if progress.stage == "rebuild" and progress.num_done == 50:
+        if progress.stage == "rebuild" and progress.num_done == 80:
             raise KeyboardInterrupt
 
     with other.opened() as generations:
@@ -150,8 +150,8 @@ def test_a_stopped_rebuild_goes_on(setup: Setup, source: Path) -> None:
         assert lexical_paths(generations, "value3x1") == ["d3.md"]
     with other.opened() as generations:
         report = rebuild(generations, NO_QUESTIONS, ignore)
-        assert (report.number, report.num_documents) == (2, 60)
-        assert 0 < report.num_parsed < 60
+        assert (report.number, report.num_documents) == (2, 90)
+        assert 0 < report.num_parsed < 90
         assert generations.check_parity().is_good
 
 
