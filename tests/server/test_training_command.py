@@ -64,7 +64,7 @@ class Company:
         with subprocess.Popen(
             self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=self.environment(data)
         ) as process:
-            while process.poll() is None and not any(moment(run) for run in data.glob("training/alder/*")):
+            while process.poll() is None and not any(moment(run) for run in data.glob("training/runs/alder/*")):
                 time.sleep(0.002)
             process.kill()
         assert process.returncode == -signal.SIGKILL
@@ -126,7 +126,7 @@ def test_killed_twice_the_command_still_ends_with_the_same_adapter(company: Comp
     first, second = versions(data)
     assert (first.is_active, second.is_active) == (True, False)
     assert second.sha256 == expected.sha256
-    (run,) = data.glob("training/alder/*")
+    (run,) = data.glob("training/runs/alder/*")
     assert json.loads((run / "result.json").read_text(encoding="utf-8"))["num_resumed"] == 1
 
 
