@@ -5,11 +5,12 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from adapters.registry import AdapterVersion
+from adapters.gguf_check import check_adapter
+from adapters.registry import AdapterVersion, file_sha256
 from config.errors import BadRequestError
 from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody
-from server.registering import register_checked
+from server.engine.messages import AdapterRef
 from server.services import Services
 
 router = APIRouter(prefix="/api/adapters", dependencies=[Depends(admin_key_of)])
@@ -26,7 +27,10 @@ async def register_adapter(body: AdapterBody, services: ServicesOf) -> dict[str,
     """Checked twice before it counts: the file by itself, then four tokens in a process that may die of it."""
     if not body.path.is_file():
         raise BadRequestError(f"{body.path} is no file on the server's machine.", "path")
-    version = await register_checked(services, body.brand, body.path, body.card or {})
+    await asyncio.to_thread(check_adapter, body.path, services.base.path, services.base.sha256)
+    sha256 = await asyncio.to_thread(file_sha256, body.path)
+    await services.engine.check_adapter(AdapterRef(body.path.name, body.path.absolute(), sha256))
+    version = await asyncio.to_thread(services.registry.register, body.brand, body.path, body.card or {})
     if body.activate:
         version = await _activate(version.name, services)
     return _row(version)
