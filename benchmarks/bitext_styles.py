@@ -1,7 +1,7 @@
 """Two voices from Bitext's customer support data: is each recognised, and do facts survive it?
 
     python -m benchmarks.bitext_styles prepare --style FOLDER --out WORK      # documents, brands, rows
-    export HOUSEVOICE_DATA_DIR=WORK/data HOUSEVOICE_BRANDS_DIR=WORK/brands
+    export HOUSEVOICE_DATA_DIR=WORK/data HOUSEVOICE_STORAGE_BRANDS_DIR=WORK/brands
     housevoice adapter train warm WORK/warm.jsonl --activate
     housevoice adapter train terse WORK/terse.jsonl --activate
     housevoice serve                                                           # in another terminal
