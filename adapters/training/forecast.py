@@ -29,7 +29,7 @@ def forecast(base: TrainingBase, sample: Sequence[Example], num_rows: int, recip
 
     Raises BadRequestError for rows that are longer than the recipe allows.
     """
-    rows = build_rows(sample, base.turn_format, base.encode, max_tokens=recipe.max_tokens)
+    rows = build_rows(sample, base.turn_format, base.encode, max_tokens=recipe.max_tokens, lora=recipe.lora)
     model = with_adapter(base, recipe)
     try:
         found = estimate(base, PrefixStore(base, recipe.prefix_budget_bytes), rows, (), recipe)

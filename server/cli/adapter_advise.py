@@ -125,7 +125,7 @@ def _timed(
     from adapters.training.forecast import forecast
 
     try:
-        base = load_base(resolve_base(settings).path, recipe.precision, recipe.threads)
+        base = load_base(resolve_base(settings).path, recipe.precision, recipe.threads, recipe.base_bits)
         found = forecast(base, examples, num_rows, recipe)
     except ModelError as error:
         note(f"Training here is not timed: {plain(error)}")
