@@ -50,6 +50,11 @@ class DataDirectory:
         return self.root / "adapters"
 
     @property
+    def examples(self) -> Path:
+        """Example files that adapters were trained on, each under its SHA-256."""
+        return self.root / "examples"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 

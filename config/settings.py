@@ -138,6 +138,15 @@ class RetrievalSettings(Section):
     rerank_seconds: PositiveSeconds
 
 
+class DriftSettings(Section):
+    baseline_answers: PositiveInt
+    window_days: PositiveInt
+    min_answers: PositiveInt
+    max_form_drop: Share
+    max_citation_drop: Share
+    max_refusal_change: Share
+
+
 class Settings(Section):
     storage: StorageSettings
     models: ModelSettings
@@ -147,6 +156,7 @@ class Settings(Section):
     index: IndexSettings
     web: WebSettings
     retrieval: RetrievalSettings
+    drift: DriftSettings
     training: TrainingSettings
 
     @property

@@ -194,6 +194,9 @@ def _greet(services: Services, url: str, new_key: NewKey | None) -> None:
         active = services.registry.active(brand.name)
         voice = active.name if active else "no adapter yet, prompt only"
         out.print(f"  [bold]{escape(brand.name)}[/]  {escape(brand.title)} ({escape(voice)})")
+        if active and (reason := services.registry.mismatch(active)):
+            hint = services.registry.how_to_retrain(active)
+            out.print(f"    [bold red]refused:[/] {escape(reason)} {escape(hint)}", soft_wrap=True)
     out.print(f"  [bold]{escape(services.base.name)}[/]  the base, plainly")
     shown = f"[bold]{escape(new_key.text)}[/] (kept in {escape(str(key_file))})" if new_key else escape(str(key_file))
     out.print(f"Key: {shown}", soft_wrap=True)

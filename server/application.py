@@ -12,6 +12,7 @@ from server.api import (
     admin_keys,
     admin_quarantine,
     admin_runs,
+    admin_versions,
     chat,
     completions,
     documents,
@@ -51,6 +52,7 @@ ROUTERS = (
     admin_jobs.router,
     admin_quarantine.router,
     admin_runs.router,
+    admin_versions.router,
     admin.router,
     page.router,
 )

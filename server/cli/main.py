@@ -9,6 +9,7 @@ from config.settings import Settings, load_settings
 from server.cli import (
     access,
     adapter,
+    adapter_upgrade,
     ask,
     doctor,
     evaluation,
@@ -60,6 +61,7 @@ facts.register(app)
 ask.register(app)
 listing.register(app)
 doctor.register(app)
+adapter_upgrade.register(adapter.app)
 app.add_typer(access.app, name="access")
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(adapter.app, name="adapter")

@@ -14,7 +14,7 @@ from adapters.jobs.book import JobBook
 from adapters.jobs.files import FileBook
 from adapters.jobs.folders import JobFolders
 from adapters.jobs.job import ENDED, OPEN, Fault, Job, JobState, Plan, Said
-from adapters.jobs.order import TRAINING_ROWS, Made, Order, read_news, write_order
+from adapters.jobs.order import TRAINING_ROWS, VALIDATION_ROWS, Made, Order, read_news, write_order
 from config.errors import BadRequestError, HousevoiceError, OverloadedError
 from server.failures import failure_of
 from server.finetuning.metrics import JobMetrics
@@ -239,8 +239,9 @@ class TrainingJobs:
         """Nothing that fails here takes the brand's active version away."""
         folder = self._folders.path(job.job_id)
         card = {**made.card, "job": job.job_id} | ({"suffix": job.plan.suffix} if job.plan.suffix else {})
+        rows = [path for path in (folder / TRAINING_ROWS, folder / VALIDATION_ROWS) if path.is_file()]
         try:
-            version = await register_checked(self._services, job.plan.brand, folder / made.gguf, card)
+            version = await register_checked(self._services, job.plan.brand, folder / made.gguf, card, rows)
         except HousevoiceError as error:
             await self._fail(job, _fault_of(error))
             return

@@ -19,7 +19,8 @@ from adapters.training.packed import attend_row
 from adapters.training.prefixes import Layer, PrefixStore
 from adapters.training.progress import EpochResult, Estimate, Progress, TrainingEvent
 from adapters.training.recipe import Recipe, read_recipe
-from adapters.training.trainer import Trainer, rate_share
+from adapters.training.run import rate_share
+from adapters.training.trainer import Trainer
 from config.errors import BadRequestError
 from config.prompt import Conversation, Source, Turn
 from tests.adapters.tiny import training_base, write_base

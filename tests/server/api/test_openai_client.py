@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import httpx2
-import jsonschema  # type: ignore[import-untyped]  # ships no types
+import jsonschema
 import openai
 import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
+from adapters.identity import Identity
 from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
@@ -26,6 +27,7 @@ from ingest.runs import Run
 from server.application import create_app
 from server.brandbook import BrandBook
 from server.candidates import RetrievedSource
+from server.drift import DriftStore
 from server.engine.fake import FakeEngine, fake_vocabulary
 from server.feedback import FeedbackStore
 from server.keys import KeyStore, NewKey
@@ -235,11 +237,12 @@ async def open_world(
         vocabulary=vocabulary,
         turn_format=turn_format_from_template(vocabulary.chat_template, vocabulary.bos_text, vocabulary.eos_text),
         engine=engine,
-        registry=Registry.open(settings.data),
+        registry=Registry.open(settings.data, Identity("ba5e" * 16)),
         brands=BrandBook(brands),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
+        drift=DriftStore.open(settings.data, settings.drift),
         training=TrainingTables.open(settings.data),
         facts=facts or Facts(store, retriever, HashEmbedder()),
         clock=lambda: FIXED_TIME,
