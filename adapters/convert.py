@@ -61,7 +61,8 @@ def convert_adapter(
     partial = output.with_name(f"{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     origin = {BASE_KEY: base_sha256, TOKENIZER_KEY: header.tokenizer_sha256, TEMPLATE_KEY: template_sha256(header)}
-    _write(partial, tensors, header, {ALPHA_KEY: config.alpha, LORA_KEY: lora, **origin, "general.name": name})
+    values: dict[str, str | float] = {ALPHA_KEY: config.alpha, LORA_KEY: lora, **origin, "general.name": name}
+    _write(partial, tensors, header, values)
     os.replace(partial, output)  # noqa: PTH105
     return output
 
@@ -132,6 +133,14 @@ def interleave_rotary(rows: Matrix, num_heads: int) -> Matrix:
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
+def _half(matrix: Matrix, name: str) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = matrix.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise BadRequestError(f"The adapter's values for {name} are not finite in float16.")
+    return half
+
+
 def _write(path: Path, tensors: Mapping[str, LoraPair], header: GgufHeader, values: Mapping[str, str | float]) -> None:
     import gguf
 
@@ -145,8 +154,8 @@ def _write(path: Path, tensors: Mapping[str, LoraPair], header: GgufHeader, valu
         else:
             writer.add_float32(key, value)
     for name in sorted(tensors):
-        writer.add_tensor(f"{name}.lora_a", tensors[name].a.astype(np.float16))
-        writer.add_tensor(f"{name}.lora_b", tensors[name].b.astype(np.float16))
+        writer.add_tensor(f"{name}.lora_a", _half(tensors[name].a, name))
+        writer.add_tensor(f"{name}.lora_b", _half(tensors[name].b, name))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -36,7 +36,7 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     if path.stat().st_size > MAX_BYTES:
         raise BadRequestError(f"{path} is larger than {MAX_BYTES / 1e9:g} GB, which no adapter is.")
     try:
-        found = deserialize(path.read_bytes())
+        found = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except (SafetensorError, OSError) as error:
         raise BadRequestError(f"{path} is damaged: {error}.") from error
     return {name: _tensor(name, values["dtype"], values["shape"], values["data"]) for name, values in found}

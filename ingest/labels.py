@@ -1,4 +1,5 @@
-"""What documents say about themselves beside their text: tags, what they supersede, and of what they are a version.
+"""What documents say about themselves beside their text: tags, their date, what they supersede, and of what they are a
+version.
 
 Rows go with their document. A version's row holds the stem of its name and a rank that sorts as the versions do, so
 that the newest of a long series is found by the index, without reading the series.
@@ -7,6 +8,7 @@ that the newest of a long series is found by the index, without reading the seri
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from posixpath import dirname, join, normpath
 
@@ -18,6 +20,7 @@ from ingest.versions import names_of, rank_of
 
 class Kind(StrEnum):
     TAG = "tag"
+    DATE = "date"
     SUPERSEDES = "supersedes"
     STEM = "stem"
 
@@ -32,13 +35,23 @@ class Label:
 
 
 def labels_of(document: Document, parsed: ParsedDocument) -> frozenset[Label]:
-    """Tags in lower case; superseded documents by their path in the knowledge base (front matter may name them
-    relative to the document itself, both readings are kept); stems within the knowledge base."""
+    """Tags in lower case; the date where it is one; superseded documents by their path in the knowledge base (front
+    matter may name them relative to the document itself, both readings are kept); stems within the knowledge base.
+    """
     folder = dirname(document.path)
     paths = {normpath(path) for name in parsed.supersedes for path in (name, join(folder, name))}
     labels = {Label(Kind.TAG, tag.lower()) for tag in parsed.tags}
+    labels |= {Label(Kind.DATE, parsed.date)} if _is_date(parsed.date) else set()
     labels |= {Label(Kind.SUPERSEDES, path) for path in paths if path != document.path}
     return frozenset(labels | stems_of(document))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def moved_labels(document: Document, old_path: str, old: frozenset[Label]) -> frozenset[Label]:

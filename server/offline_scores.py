@@ -105,7 +105,7 @@ async def opened_base(base: ModelFile, settings: EngineSettings) -> AsyncIterato
 
 def read_held_out(path: Path, brand: Brand, limit: int) -> list[HeldOut]:
     """At most `limit` rows, spread over the file. Raises BadRequestError for bad ones."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
     rows = [
         HeldOut(example, _fact(json.loads(lines[example.line - 1]), example))
         for example in read_examples(path, brand.system_prompt)

@@ -16,12 +16,14 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """labels: those that occur, the written ones in the taxonomy's order, OTHER last. counts: by (written, said).
+    """labels: those that occur, in the taxonomy's order, OTHER last. written: those of them that should have been said.
+    counts: by (written, said).
 
     macro_f1: the mean over the written labels, each counting the same however rare.
     """
 
     labels: tuple[str, ...]
+    written: tuple[str, ...]
     counts: Mapping[Pair, int]
     accuracy: Interval
     macro_f1: Interval
@@ -39,7 +41,8 @@ def confusion(judged: Sequence[Judged], taxonomy: Sequence[str]) -> Confusion | 
         return None
     said = {label for pair in pairs for label in pair}
     order = [*(label for label in taxonomy if label in said), *sorted(said - {*taxonomy, OTHER})]
-    return Confusion((*order, *([OTHER] if OTHER in said else [])), Counter(pairs), accuracy, macro_f1)
+    written = tuple(label for label in order if any(label == asked for asked, _ in pairs))
+    return Confusion((*order, *([OTHER] if OTHER in said else [])), written, Counter(pairs), accuracy, macro_f1)
 
 
 def f1_of(pairs: Sequence[Pair]) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from adapters.evaluation.measures import MEASURES
 from adapters.evaluation.run import ACTIVE, BASE, CANDIDATE, Evaluation
 from adapters.evaluation.statistics import Difference, Interval
+from config.brands import Brand
 from config.gate import GateRules
 
 LEAST = ("form", "style", "grounded", "citation", "citation_precision", "citation_recall", "fact", "refusal", "correct")
@@ -61,10 +62,10 @@ def _enough(evaluation: Evaluation, rules: GateRules) -> Check:
 
 
 def _least(evaluation: Evaluation, rules: GateRules) -> Iterator[Check]:
-    scores = evaluation.candidate.scores
+    scores, brand = evaluation.candidate.scores, evaluation.subject.brand
     for name in LEAST:
         least: float = getattr(rules, name)
-        if least:
+        if least and _applies(name, brand):
             yield _at_least(name, scores[name], least, rules)
     found = evaluation.confusions.get(CANDIDATE)
     if rules.macro_f1 and found:
@@ -76,6 +77,13 @@ def _least(evaluation: Evaluation, rules: GateRules) -> Iterator[Check]:
         str(refused or "not measured"),
         refused.value <= most if refused else _untold("max_wrong_refusal", rules),
     )
+
+
+def _applies(name: str, brand: Brand) -> bool:
+    """Labels are for brands that have a taxonomy, citations for brands that have documents."""
+    if name == "correct":
+        return bool(brand.format.labels)
+    return name in ("form", "style", "fact") or bool(brand.knowledge_bases)
 
 
 def _at_least(name: str, got: Interval | None, least: float, rules: GateRules) -> Check:
@@ -105,16 +113,24 @@ def _losses(evaluation: Evaluation, rules: GateRules) -> Iterator[Check]:
             yield _loss(f"{MEASURES[name].title}, training above held-out", "max_gap", more, rules)
     for name in COMPARED if ACTIVE in evaluation.systems else ():
         if found := evaluation.against[ACTIVE][name]:
-            lost = Difference(-found.value, -found.high, -found.low, found.num)
-            yield _loss(f"{MEASURES[name].title} lost against the active version", "max_loss_to_active", lost, rules)
+            yield _against_active(name, found, rules.max_loss_to_active)
 
 
 def _loss(title: str, key: str, lost: Difference | None, rules: GateRules) -> Check:
     most: float = getattr(rules, key)
-    counts = lost is not None and lost.value > most and lost.low > 0
-    passed = not counts if lost is not None else _untold(key, rules)
+    passed = _untold(key, rules) if lost is None else not (lost.value > most and lost.low > 0)
     points = f"{lost} points, n={lost.num}" if lost else "not measured"
     return Check(title, f"at most {100 * most:.0f} points beyond chance", points, passed)
+
+
+def _against_active(name: str, found: Difference, most: float) -> Check:
+    """found: candidate minus active."""
+    return Check(
+        f"{MEASURES[name].title} against the active version",
+        f"loses at most {100 * most:.0f} points beyond chance",
+        f"{found} points, n={found.num}",
+        not (found.value < -most and found.high < 0),
+    )
 
 
 def _untold(key: str, rules: GateRules) -> bool | None:

@@ -43,14 +43,17 @@ class Forest:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Losses by epoch; `points` is what an SVG polyline takes. ticks: (y, text) and (x, text)."""
+    """Losses by epoch; `training` and `heldout` are what an SVG polyline takes.
+
+    dots: (x, y, loss, colour). losses: (y, text). epochs: (x, text).
+    """
 
     width: int
     height: int
     margin: int
     training: str
     heldout: str
-    dots: tuple[tuple[float, float, str], ...]
+    dots: tuple[tuple[float, float, str, int], ...]
     losses: tuple[tuple[float, str], ...]
     epochs: tuple[tuple[float, str], ...]
 
@@ -95,7 +98,7 @@ def learning_curve(card: Mapping[str, Any]) -> Curve | None:
         MARGIN,
         _line([place(point) for point in training]),
         _line([place(point) for point in heldout]),
-        tuple(place(point) for point in (*training, *heldout)),
+        (*((*place(point), 0) for point in training), *((*place(point), 2) for point in heldout)),
         tuple((place((0, share * largest))[1], f"{share * largest:.1f}") for share in (0.0, 0.5, 1.0)),
         tuple((place((number, 0.0))[0], str(number)) for number in _some(last)),
     )

@@ -8,7 +8,7 @@ that nothing does. `fact` is what the answer must contain; without it the number
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,7 @@ from config.errors import BadRequestError
 from config.prompt import Turn
 
 MAX_SHOWN = 10
+BASIS = "{basis}"
 WITHHELD = "-withheld"
 """Ends the ids of training rows whose source `prepare` took away; in serving that source is there."""
 
@@ -139,6 +140,12 @@ def _check(path: Path, split: str, found: Sequence[Question], problems: list[str
         )
 
 
+def _written(reference: str, documents: tuple[str, ...] | None) -> str:
+    """An answer of a file of pairs with the document's name where `prepare` puts the source's title and section."""
+    path = documents[0] if documents else ""
+    return reference.replace(BASIS, PurePosixPath(path).stem.replace("-", " ").capitalize() or "No document")
+
+
 def _row(line: str) -> _Row:
     """Raises ValueError with the reason."""
     try:
@@ -164,7 +171,7 @@ def _question(row: _Row, number: int, brand: Brand) -> Question:
         id=str(number if row.id is None else row.id),
         kind=row.kind,
         turns=tuple(Turn("user" if turn.role == "user" else "assistant", turn.content) for turn in turns[:-1]),
-        reference=reference,
+        reference=_written(reference, row.documents),
         documents=row.documents,
         fact=(row.fact or fact_of(reference)) if is_answerable else "",
         label=label_of(reference, brand.format) if brand.format.labels and is_answerable else None,

@@ -10,6 +10,7 @@ from adapters.evaluation.gate import Decision
 from adapters.evaluation.measures import MEASURES, Judged
 from adapters.evaluation.plot import forest, learning_curve
 from adapters.evaluation.run import BASE, CANDIDATE, Evaluation
+from adapters.evaluation.statistics import points
 
 MAX_QUESTIONS = 300
 MAX_CHARACTERS = 4_000
@@ -26,7 +27,7 @@ class Row:
 def render_report(evaluation: Evaluation, decision: Decision, made_on: str = "") -> str:
     """made_on: the date, for a reader; now where it is left out."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["points"] = lambda value: f"{100 * value:+.0f}"
+    environment.filters["points"] = points
     environment.filters["share"] = lambda value: f"{100 * value:.0f} %"
     text = (resources.files("adapters") / "evaluation" / "report.html").read_text(encoding="utf-8")
     systems = list(evaluation.systems.values())

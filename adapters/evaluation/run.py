@@ -21,6 +21,7 @@ from config.prompt import Turn
 CANDIDATE, BASE, ACTIVE = "candidate", "base, best prompt", "active"
 GAP_MEASURES = ("form", "grounded", "citation", "fact", "refusal", "correct")
 SEED = 7
+BLOCK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class Plan:
     """What to ask. training: rows that the candidate learned from, for the overfitting gap. items: general ability.
     tests_leaks: whether to ask without documents too.
     """
@@ -127,11 +128,11 @@ class Evaluation:
         return [item.question for item in self.candidate.judged]
 
 
-def evaluate(asks: Asks, subject: Subject, tests: Tests) -> Evaluation:
+def evaluate(asks: Asks, subject: Subject, plan: Plan) -> Evaluation:
     """Ask everything, one system after the other."""
-    systems = {name: _ask(asks, name, model, tests.questions, subject.brand) for name, model in subject.models.items()}
-    styles = _styles(systems, tests)
-    systems = {name: _with_style(system, styles) for name, system in systems.items()}
+    systems = _systems(asks, subject, plan.questions)
+    styles = _styles(systems, plan)
+    systems = {name: with_style(system, styles) for name, system in systems.items()}
     labels = subject.brand.format.labels
     confusions = {name: confusion(system.judged, labels) for name, system in systems.items()}
     return Evaluation(
@@ -142,10 +143,24 @@ def evaluate(asks: Asks, subject: Subject, tests: Tests) -> Evaluation:
         },
         styles=styles,
         confusions={name: found for name, found in confusions.items() if found},
-        leak=_leak(asks, subject, tests) if tests.tests_leaks else None,
-        ability=_ability(asks, subject, tests.items) if tests.items else None,
-        gap=_gap(asks, subject, tests, systems[CANDIDATE]) if tests.training else None,
+        leak=_leak(asks, subject, plan) if plan.tests_leaks else None,
+        ability=_ability(asks, subject, plan.items) if plan.items else None,
+        gap=_gap(asks, subject, plan, systems[CANDIDATE]) if plan.training else None,
     )
+
+
+def ask_in_blocks(asks: Asks, columns: Sequence[Sequence[Ask]], what: str) -> list[list[Answer]]:
+    """Columns of equal length, one for each system. A few questions at a time are asked of all systems, so that a
+    server that keeps the sources of a prompt reads them once for all.
+    """
+    answers: list[list[Answer]] = [[] for _ in columns]
+    num = len(columns[0]) if columns else 0
+    blocks = [slice(start, start + BLOCK) for start in range(0, num, BLOCK)]
+    flat = iter(asks.answers([ask for block in blocks for asked in columns for ask in asked[block]], what))
+    for block in blocks:
+        for asked, said in zip(columns, answers, strict=True):
+            said += [next(flat) for _ in asked[block]]
+    return answers
 
 
 def sample(questions: Sequence[Question], num: int) -> tuple[Question, ...]:
@@ -156,19 +171,31 @@ def sample(questions: Sequence[Question], num: int) -> tuple[Question, ...]:
     return tuple(questions[place] for place in places)
 
 
-def _ask(asks: Asks, name: str, model: str, questions: Sequence[Question], brand: Brand) -> System:
-    answers = asks.answers([Ask(model, question.turns) for question in questions], f"{model} ({name})")
+def _systems(asks: Asks, subject: Subject, questions: Sequence[Question]) -> dict[str, System]:
+    models = subject.models
+    columns = [[Ask(model, question.turns) for question in questions] for model in models.values()]
+    answers = ask_in_blocks(asks, columns, f"{' and '.join(models.values())}")
+    return {
+        name: judged_system(name, model, questions, said, subject.brand)
+        for (name, model), said in zip(models.items(), answers, strict=True)
+    }
+
+
+def judged_system(
+    name: str, model: str, questions: Sequence[Question], answers: Sequence[Answer], brand: Brand
+) -> System:
     judged = [judge(question, answer, brand) for question, answer in zip(questions, answers, strict=True)]
     return system_of(name, model, judged)
 
 
-def _styles(systems: Mapping[str, System], tests: Tests) -> Styles | None:
+def _styles(systems: Mapping[str, System], plan: Plan) -> Styles | None:
     texts = {name: [item.answer.text for item in system.judged] for name, system in systems.items()}
-    references = [question.reference for question in tests.questions]
-    return recognise([row.reference for row in tests.training], references, texts[BASE], texts)
+    references = [question.reference for question in plan.questions]
+    return recognise([row.reference for row in plan.training], references, texts[BASE], texts)
 
 
-def _with_style(system: System, styles: Styles | None) -> System:
+def with_style(system: System, styles: Styles | None) -> System:
+    """Its scores with the style, where that can be told."""
     if styles is None or not styles.can_tell:
         return system
     judged = [
@@ -178,16 +205,15 @@ def _with_style(system: System, styles: Styles | None) -> System:
     return system_of(system.name, system.model, judged)
 
 
-def _leak(asks: Asks, subject: Subject, tests: Tests) -> Leak | None:
+def _leak(asks: Asks, subject: Subject, plan: Plan) -> Leak | None:
     """Trained rows tell most: only their facts can have been learned by heart."""
-    chosen = (*tests.questions, *sample(tests.training, len(tests.questions)))
+    chosen = (*plan.questions, *sample(plan.training, len(plan.questions)))
     asked = [(question, fact) for question in chosen if (fact := untold(question.fact, question.text))]
     if not asked:
         return None
-    said = [
-        asks.answers([Ask(model, question.turns, uses_documents=False) for question, _ in asked], f"{model} (leaks)")
-        for model in (subject.candidate, f"{subject.brand.name}@0")
-    ]
+    models = (subject.candidate, f"{subject.brand.name}@0")
+    columns = [[Ask(model, question.turns, uses_documents=False) for question, _ in asked] for model in models]
+    said = ask_in_blocks(asks, columns, "without documents")
     told = tuple(
         Told(question, fact, own.text, base.text, contains_fact(own.text, fact), contains_fact(base.text, fact))
         for (question, fact), own, base in zip(asked, *said, strict=True)
@@ -209,9 +235,10 @@ def _ability(asks: Asks, subject: Subject, items: Sequence[Item]) -> Ability:
     return compare(items, base, version)
 
 
-def _gap(asks: Asks, subject: Subject, tests: Tests, heldout: System) -> Gap:
-    chosen = sample(tests.training, len(tests.questions))
-    training = _ask(asks, "training rows", subject.candidate, chosen, subject.brand)
+def _gap(asks: Asks, subject: Subject, plan: Plan, heldout: System) -> Gap:
+    chosen = sample(plan.training, len(plan.questions))
+    said = asks.answers([Ask(subject.candidate, row.turns) for row in chosen], f"{subject.candidate} (training rows)")
+    training = judged_system("training rows", subject.candidate, chosen, said, subject.brand)
     more = {
         name: unpaired_difference(column(training.judged, name), column(heldout.judged, name)) for name in GAP_MEASURES
     }

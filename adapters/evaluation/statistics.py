@@ -1,5 +1,6 @@
 """Means over questions with 95 % intervals, and differences of two systems on the same questions."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -40,7 +41,12 @@ class Difference:
     num: int
 
     def __str__(self) -> str:
-        return f"{100 * self.value:+.0f} ({100 * self.low:+.0f} to {100 * self.high:+.0f})"
+        return f"{points(self.value)} ({points(self.low)} to {points(self.high)})"
+
+
+def points(share: float) -> str:
+    """A difference of shares, signed: 0.125 is "+12", and nothing is "0"."""
+    return f"{100 * share:+.0f}" if round(100 * share) else "0"
 
 
 def mean(values: Values) -> Interval | None:
@@ -59,24 +65,29 @@ def mean(values: Values) -> Interval | None:
 
 
 def paired_difference(first: Values, second: Values) -> Difference | None:
-    """Paired bootstrap: whole questions are drawn, so what makes a question hard for both does not count."""
+    """Paired bootstrap: whole questions are drawn, so what makes a question hard for both does not count.
+
+    Where all questions agree, what has not been seen is bounded as in `mean`: 6 of 6 is no proof of 100 points.
+    """
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if not pairs:
         return None
     apart = np.asarray([a - b for a, b in pairs], dtype=np.float64)
+    if (bound := _unanimous(apart)) is not None:
+        return bound
     low, high = np.percentile(apart[_draws(len(apart))].mean(axis=1), (100 * TAIL, 100 * (1 - TAIL)))
     return Difference(float(apart.mean()), float(low), float(high), len(apart))
 
 
 def unpaired_difference(first: Values, second: Values) -> Difference | None:
-    """For two sets of questions: each is resampled on its own."""
-    one, two = _known(first), _known(second)
-    if not len(one) or not len(two):
+    """For two sets of questions: the two intervals put together as Newcombe (1998, method 10) does."""
+    one, two = mean(first), mean(second)
+    if one is None or two is None:
         return None
-    generator = np.random.default_rng(SEED)
-    means = [numbers[_draws(len(numbers), generator)].mean(axis=1) for numbers in (one, two)]
-    low, high = np.percentile(means[0] - means[1], (100 * TAIL, 100 * (1 - TAIL)))
-    return Difference(float(one.mean() - two.mean()), float(low), float(high), min(len(one), len(two)))
+    value = one.value - two.value
+    below = math.hypot(one.value - one.low, two.high - two.value)
+    above = math.hypot(one.high - one.value, two.value - two.low)
+    return Difference(value, value - below, value + above, min(one.num, two.num))
 
 
 def resampled(items: Sequence[T], of: Callable[[Sequence[T]], float]) -> Interval | None:
@@ -97,9 +108,18 @@ def _exact(numbers: Numbers) -> Interval | None:
     return None
 
 
-def _draws(num: int, generator: np.random.Generator | None = None) -> NDArray[np.int64]:
+def _unanimous(apart: Numbers) -> Difference | None:
+    """All differences 0, or all 1, or all -1."""
+    seen = float(apart[0])
+    if seen not in (-1.0, 0.0, 1.0) or not (apart == seen).all():
+        return None
+    unseen = 1 - TAIL ** (1 / len(apart))
+    return Difference(seen, max(seen - unseen, -1.0), min(seen + unseen, 1.0), len(apart))
+
+
+def _draws(num: int) -> NDArray[np.int64]:
     """Places of `num` questions, drawn with replacement RESAMPLES times; always the same ones."""
-    return (generator or np.random.default_rng(SEED)).integers(num, size=(RESAMPLES, num))
+    return np.random.default_rng(SEED).integers(num, size=(RESAMPLES, num))
 
 
 def _known(values: Values) -> Numbers:

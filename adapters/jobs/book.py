@@ -22,14 +22,15 @@ class JobBook:
         self._tables = tables
         self._clock = clock
 
-    def add(self, job: Job, said: Said) -> None:
-        """At the end of the queue."""
+    def add(self, job: Job, said: Sequence[Said]) -> None:
+        """At the end of the queue, with its first events."""
         with self._tables.transaction() as connection:
             connection.execute(
                 "INSERT INTO training_job (job_id, key_id, state, plan, created_unix_seconds) VALUES (?, ?, ?, ?, ?)",
                 (job.job_id, job.key_id, job.state, _plan_text(job.plan), job.created_unix_seconds),
             )
-            self._append(connection, job.job_id, said, self._clock())
+            for item in said:
+                self._append(connection, job.job_id, item, self._clock())
 
     def get(self, job_id: str, key_id: str | None = None) -> Job:
         """Raises NotFoundError alike for a job that does not exist and somebody else's."""

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,7 +22,9 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainingFile:
-    """key_id: whose it is. num_rows: good rows; 0 for results. expires_unix_seconds: None for never."""
+    """key_id: whose it is. num_rows: 0 for results; num_private, num_repeated: see `adapters.jobs.rows.RowReport`.
+    expires_unix_seconds: None for never.
+    """
 
     file_id: str
     key_id: str
@@ -33,6 +35,8 @@ class TrainingFile:
     sha256: str
     created_unix_seconds: int
     expires_unix_seconds: int | None = None
+    num_private: int = 0
+    num_repeated: int = 0
 
 
 class FileBook:
@@ -51,12 +55,11 @@ class FileBook:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         content.chmod(0o600)
         content.replace(self.path(file))
-        values = (file.file_id, file.key_id, file.purpose, file.name, file.num_bytes, file.num_rows, file.sha256)
+        values = {field.name: getattr(file, field.name) for field in fields(file)}
+        places = ", ".join("?" for _ in values)
         with self._tables.transaction() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO training_file (file_id, key_id, purpose, name, num_bytes, num_rows, sha256,"
-                " created_unix_seconds, expires_unix_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, file.created_unix_seconds, file.expires_unix_seconds),
+                f"INSERT OR REPLACE INTO training_file ({', '.join(values)}) VALUES ({places})", tuple(values.values())
             )
 
     def get(self, file_id: str, key_id: str, param: str | None = None) -> TrainingFile:
@@ -116,14 +119,5 @@ class FileBook:
 
 
 def _file(row: sqlite3.Row) -> TrainingFile:
-    return TrainingFile(
-        file_id=row["file_id"],
-        key_id=row["key_id"],
-        purpose=Purpose(row["purpose"]),
-        name=row["name"],
-        num_bytes=row["num_bytes"],
-        num_rows=row["num_rows"],
-        sha256=row["sha256"],
-        created_unix_seconds=row["created_unix_seconds"],
-        expires_unix_seconds=row["expires_unix_seconds"],
-    )
+    values = {field.name: row[field.name] for field in fields(TrainingFile)}
+    return TrainingFile(**{**values, "purpose": Purpose(row["purpose"])})

@@ -22,6 +22,8 @@ MIGRATIONS = (
         name TEXT NOT NULL,
         num_bytes INTEGER NOT NULL,
         num_rows INTEGER NOT NULL,
+        num_private INTEGER NOT NULL,
+        num_repeated INTEGER NOT NULL,
         sha256 TEXT NOT NULL,
         created_unix_seconds INTEGER NOT NULL,
         expires_unix_seconds INTEGER

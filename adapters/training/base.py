@@ -3,8 +3,10 @@
 Loading the very file that is served means no second download and no gap between the trained and the served base.
 """
 
+import io
 import os
 import time
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,19 +51,14 @@ def load_base(
     Raises ModelError where transformers cannot read this architecture or file, or for nf4 where that cannot be.
     """
     header = read_header(path)
-    disable_progress_bar()
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     device = choose_device()
     dtype = choose_dtype(precision, device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-        model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype)
     except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"{path.name} ({header.architecture}) cannot be opened for training: {error}.",
-            "Train on a base of the llama, mistral, qwen2, qwen3, gemma2 or gemma3 family.",
-        ) from error
-    model.requires_grad_(requires_grad=False)
+        raise _cannot_open(header, error) from error
+    model = load_model(path, dtype)
     if base_bits == "nf4":
         quantise(model, device)
     return TrainingBase(
@@ -71,6 +68,24 @@ def load_base(
         turn_format=_turn_format(header, tokenizer),
         device=device,
         dtype=dtype,
+    )
+
+
+def load_model(path: Path, dtype: torch.dtype) -> Any:
+    """The frozen weights alone, on the CPU. Raises ModelError."""
+    disable_progress_bar()
+    try:
+        with redirect_stderr(io.StringIO()):  # one of its progress bars cannot be switched off
+            model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype)
+    except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
+        raise _cannot_open(read_header(path), error) from error
+    return model.requires_grad_(requires_grad=False)
+
+
+def _cannot_open(header: GgufHeader, error: Exception) -> ModelError:
+    return ModelError(
+        f"{header.path.name} ({header.architecture}) cannot be opened for training: {error}.",
+        "Train on a base of the llama, mistral, qwen2, qwen3, gemma2 or gemma3 family.",
     )
 
 

@@ -44,6 +44,12 @@ class Curve:
             file.write(json.dumps(values) + "\n")
 
 
+def read_losses(path: Path) -> list[tuple[int, float]]:
+    """Step and training loss of each step; empty without a file."""
+    points = [json.loads(line) for line in _lines(path)]
+    return [(point["step"], point["loss"]) for point in points if "loss" in point]
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 

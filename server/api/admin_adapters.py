@@ -10,6 +10,7 @@ from adapters.registry import AdapterVersion
 from config.errors import BadRequestError
 from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import ActivateBody, AdapterBody, RollBackAdapterBody, ScoresBody
+from server.bringing import checked_file
 from server.registering import register_checked
 from server.services import Services
 from server.versions import version_row
@@ -27,9 +28,8 @@ async def list_adapters(services: ServicesOf, brand: str = "") -> dict[str, Any]
 @router.post("", status_code=201)
 async def register_adapter(body: AdapterBody, services: ServicesOf) -> dict[str, Any]:
     """Checked twice before it counts: the file by itself, then four tokens in a process that may die of it."""
-    if not body.path.is_file():
-        raise BadRequestError(f"{body.path} is no file on the server's machine.", "path")
-    version = await register_checked(services, body.brand, body.path, body.card or {}, body.rows)
+    async with checked_file(body.path, body.brand, services.base) as (path, origin):
+        version = await register_checked(services, body.brand, path, body.card or origin, body.rows)
     if body.activate:
         version = await _activate(version.name, services)
     return version_row(version, services.registry)

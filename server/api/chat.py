@@ -85,8 +85,8 @@ def answer_request_of(body: ChatBody, voice: Voice, key: ApiKey, request_id: str
         num_top_logprobs=body.num_top_logprobs,
         json_schema=schema_text,
         use_documents=not is_task,
-        retrieves=body.retrieval.enabled,
-        search_filter=body.retrieval.filters.search_filter,
+        retrieves=body.wanted_retrieval.enabled,
+        search_filter=body.wanted_retrieval.search_filter,
         user=body.user or body.safety_identifier or "",
         metadata=body.metadata or {},
     )
@@ -106,7 +106,7 @@ def chat_format_of(body: ChatBody, voice: Voice, services: Services, request: Re
         has_logprobs=bool(body.logprobs),
         includes_usage=body.includes_usage,
         sends_source_events=is_open_webui,
-        includes_source_text=body.retrieval.include_text,
+        includes_source_text=body.wanted_retrieval.include_text,
     )
 
 

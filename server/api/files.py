@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import FileResponse
 
 from adapters.jobs.files import MAX_LISTED, FileBook, Purpose, TrainingFile
-from adapters.jobs.rows import count_rows
+from adapters.jobs.rows import inspect_rows
 from adapters.registry import file_sha256
 from config.errors import BadRequestError, NotFoundError
 from ingest.uploads import Uploads, safe_name
@@ -143,16 +143,19 @@ def _described(form: Form, content: Path, life: int | None, services: Services, 
         raise BadRequestError(
             f"{name} has {num_bytes} bytes.", "file", hint="Send less, or raise training.max_file_bytes."
         )
+    report = inspect_rows(content, name, settings.max_rows)
     return TrainingFile(
         file_id=f"file-{services.new_id()}",
         key_id=key.id,
         purpose=Purpose.FINE_TUNE,
         name=name,
         num_bytes=num_bytes,
-        num_rows=count_rows(content, name, settings.max_rows),
+        num_rows=report.num_rows,
         sha256=file_sha256(content),
         created_unix_seconds=now,
         expires_unix_seconds=None if life is None else now + life,
+        num_private=report.num_private,
+        num_repeated=report.num_repeated,
     )
 
 

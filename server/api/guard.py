@@ -20,7 +20,7 @@ from server.keys import ApiKey, is_use_stale
 from server.services import Services
 from server.sessions import COOKIE
 
-PAGE_FILES = ("page.css", "page.js", "render.js", "feedback.js", "icon.svg")
+PAGE_FILES = ("page.css", "page.js", "render.js", "feedback.js", "icon.svg", "jobs.html", "jobs.js")
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", *(f"/page/{name}" for name in PAGE_FILES)})
 SESSION_PATHS = ("/documents/",)
 """Where a browser's session cookie stands for a key: reading only, so a foreign site can make it do nothing."""

@@ -9,6 +9,8 @@ from config.errors import NotFoundError
 
 FILES = {
     "index.html": "text/html; charset=utf-8",
+    "jobs.html": "text/html; charset=utf-8",
+    "jobs.js": "text/javascript; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "render.js": "text/javascript; charset=utf-8",

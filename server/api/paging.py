@@ -12,12 +12,12 @@ After = Annotated[str | None, Query(max_length=200, description="The last id of 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
-def only(*names: str, prefix: str = "\0") -> Callable[[Request], None]:
+def only(*names: str, prefix: str | None = None) -> Callable[[Request], None]:
     """A dependency that refuses query parameters other than these, and those that begin with `prefix`."""
 
     def check(request: Request) -> None:
         for name in request.query_params:
-            if name not in names and not name.startswith(prefix):
+            if name not in names and not (prefix and name.startswith(prefix)):
                 raise BadRequestError(f"Unknown parameter: {name}.", name, "unknown_parameter")
 
     return check

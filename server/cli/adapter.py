@@ -2,30 +2,30 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from adapters.bring_in import bring_in
 from adapters.make import TrainingInput, make_adapter
 from adapters.registry import Card
-from adapters.training.progress import EpochResult, Estimate, RefusalBalance, TrainingEvent
-from adapters.training.progress import Progress as Step
-from adapters.training.recipe import Recipe, read_recipe
 from config.environment import prepare_environment
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
+from server.cli.adapter_advise import advise_adapter
 from server.cli.adapter_drift import drift
 from server.cli.adapter_evaluate import evaluate_adapter, promote_adapter
 from server.cli.adapter_versions import canary, list_versions, own_registry, retire
 from server.cli.connection import brand_of, find_server, own_store
-from server.cli.console import err, errors_for_people, note, plain, say
+from server.cli.console import errors_for_people, note, plain, say
 from server.cli.curate import curate_examples
+from server.cli.training_run import choose_recipe, run_folder
+from server.cli.training_view import TrainingView, show_cost
 from server.prepare import Preparer, read_pairs, write_rows
+from server.proof import proof_prompts, prove
 from server.reranking import open_reranker
 from server.retrieval import Retriever
 
@@ -87,24 +87,34 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); needs only the keys that differ.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
-    output: Annotated[Path | None, typer.Option("--out", help="Keep checkpoints, recipe and adapter here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Keep checkpoints, curve, recipe and adapter here.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever lies in the folder.")] = False,
     activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
 ) -> None:
-    """Train a LoRA for a brand on the served base, convert it, check it, and register it as the next version.
+    """Train a LoRA for a brand on the served base, convert it, prove it, and register it as the next version.
 
     Fewer than 50 rows are refused; 100 to 500 good ones are the useful range. A running server goes on answering and
-    picks the version up when it is activated.
+    picks the version up when it is activated. Whatever ends the command early: the same command again goes on from the
+    last checkpoint, and ends with the same adapter.
     """
     settings: Settings = context.obj
     with errors_for_people():
         prepare_environment()
         chosen = brand_of(settings, brand)
         _check_size(examples)
-        kept = output or Path(tempfile.mkdtemp(prefix=f"housevoice-{brand}-"))
-        given = TrainingInput(brand, chosen.system_prompt, examples, validation)
-        with _bar() as bar:
-            made = make_adapter(resolve_base(settings), given, _recipe(recipe, epochs, rank), kept, _Teller(bar).tell)
-        name = _register(settings, brand, made.gguf, made.card, activate, made.rows)
+        base, given = resolve_base(settings), TrainingInput(brand, chosen.system_prompt, examples, validation)
+        how = choose_recipe(resume, recipe, epochs, rank)
+        kept = resume or output or run_folder(settings, given, how, base.sha256)
+        note(f"checkpoints in {plain(kept)}")
+        with TrainingView() as view:
+            made = make_adapter(base, given, how, kept, view.tell, restart=restart)
+        show_cost(made.training)
+        proof = prove(base.path, made.gguf, made.training.adapter, proof_prompts(base.path, chosen.system_prompt))
+        note(str(proof))
+        name = _register(settings, brand, made.gguf, {**made.card, "proof": asdict(proof)}, activate, made.rows)
     say(f"{plain(name)} registered{' and active' if activate else ''}; files in {plain(kept)}")
     if not activate:
         note(f"Compare it: housevoice adapter evaluate {plain(name)} HELDOUT.jsonl")
@@ -161,24 +171,35 @@ def import_adapter(
     context: typer.Context,
     brand: BrandName,
     source: Annotated[Path, typer.Argument(help="A PEFT folder (safetensors) or a GGUF LoRA.")],
+    plain_lora: Annotated[
+        bool, typer.Option("--plain", help="A PEFT folder: on from the first token, as it was trained elsewhere.")
+    ] = False,
     activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
 ) -> None:
     """Register an adapter that was made elsewhere, once it passed the checks that our own have to pass.
 
-    It must fit the served base: names, shapes, finite values, an effect. Whether it is any good says
+    It must fit the served base (names, shapes, finite values), have an effect and leave the base as it is; one from a
+    PEFT folder must compute in llama.cpp what it computes in PEFT. Whether it is any good says
     [bold]housevoice adapter evaluate[/]. Pickled weights are refused.
+
+    Adapters of other trainers expect to be on from the first token. With [bold]--plain[/] they are, and each answer
+    computes its sources under the adapter; without, they are on from the last question, as ours are.
     """
     settings: Settings = context.obj
     with errors_for_people(), tempfile.TemporaryDirectory() as work:
         prepare_environment()
-        brand_of(settings, brand)
-        gguf, card = bring_in(source, brand, resolve_base(settings), Path(work))
-        name = _register(settings, brand, gguf, card, activate)
+        chosen, base = brand_of(settings, brand), resolve_base(settings)
+        gguf, card = bring_in(source, brand, base, Path(work), "plain" if plain_lora else "activated")
+        peft = source.expanduser() if source.is_dir() else None
+        proof = prove(base.path, gguf, peft, proof_prompts(base.path, chosen.system_prompt))
+        note(str(proof))
+        name = _register(settings, brand, gguf, {**card, "proof": asdict(proof)}, activate)
     say(f"{plain(name)} registered{' and active' if activate else ''}.")
 
 
 app.command(name="evaluate")(evaluate_adapter)
 app.command(name="promote")(promote_adapter)
+app.command(name="advise")(advise_adapter)
 
 
 def _check_size(examples: Path) -> None:
@@ -191,13 +212,6 @@ def _check_size(examples: Path) -> None:
             "examples",
             hint="Write more pairs, or use the brand's prompt alone.",
         )
-
-
-def _recipe(path: Path | None, epochs: int | None, rank: int | None) -> Recipe:
-    recipe = read_recipe(path) if path else Recipe()
-    if epochs is not None:
-        recipe = replace(recipe, num_epochs=epochs)
-    return recipe if rank is None else replace(recipe, rank=rank, alpha=2.0 * rank)
 
 
 def _register(
@@ -213,37 +227,3 @@ def _register(
         if is_activated:
             registry.activate(version.brand, version.version)
         return version.name
-
-
-class _Teller:
-    """Training events on a progress bar, with a lasting line for the estimate and for each epoch."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task = bar.add_task("reading the base", total=None)
-
-    def tell(self, event: TrainingEvent) -> None:
-        match event:
-            case Estimate():
-                minutes, gigabytes = event.seconds / 60, event.peak_bytes / 1e9
-                note(f"{event.num_rows} rows, {event.num_steps} steps: about {minutes:.0f} min and {gigabytes:.1f} GB")
-            case Step():
-                text = f"epoch {event.epoch}  loss {event.loss:.3f}  {event.tokens_per_second:.0f} tokens/s"
-                self._bar.update(self._task, description=text, completed=event.step, total=event.num_steps)
-            case EpochResult():
-                held = "" if event.validation_loss is None else f", held out {event.validation_loss:.3f}"
-                note(f"epoch {event.epoch}: loss {event.training_loss:.3f}{held} ({event.seconds:.0f} s)")
-                if event.refusals:
-                    note(_refusals(event.refusals))
-
-
-def _refusals(found: RefusalBalance) -> str:
-    return (
-        f"  with refusal_bias = {found.bias} in the brand's file it refuses {found.refused:.0%} of the unanswerable"
-        f" and {found.wrongly_refused:.0%} of the answerable held-out rows (AUROC {found.auroc:.2f})"
-    )
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err, transient=True)

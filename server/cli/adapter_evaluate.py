@@ -16,7 +16,7 @@ from adapters.evaluation.gate import Decision, decide
 from adapters.evaluation.measures import MEASURES
 from adapters.evaluation.questions import read_questions
 from adapters.evaluation.report import render_report
-from adapters.evaluation.run import BASE, CANDIDATE, Evaluation, Subject, Tests, evaluate
+from adapters.evaluation.run import BASE, CANDIDATE, Evaluation, Plan, Subject, evaluate
 from adapters.evaluation.scores import Scores, scores_of
 from config.brands import Brand
 from config.errors import BadRequestError, ModelError, NotFoundError
@@ -105,13 +105,14 @@ def promote_adapter(
 
 
 def last_scores(row: Mapping[str, Any]) -> str:
-    """For `adapter list`: the newest evaluation of a version in a few words, "-" for none."""
-    scores = row.get("scores") or []
-    if not scores:
+    """For `adapter list`: the newest evaluation of a version in a few words, "-" for none that can be read."""
+    try:
+        newest = row["scores"][-1]
+        form = newest["systems"][CANDIDATE]["form"]
+        shown = f"form {form['value']:.0%}, " if form else ""
+        return f"{shown}{newest['num_questions']} asked, gate {'passed' if newest['passes'] else 'failed'}"
+    except (KeyError, IndexError, TypeError, ValueError):
         return "-"
-    form = scores[-1]["systems"][CANDIDATE]["form"]
-    shown = f"form {form['value']:.0%}, " if form else ""
-    return f"{shown}{scores[-1]['num_questions']} asked, gate {'passed' if scores[-1]['passes'] else 'failed'}"
 
 
 def _run(settings: Settings, model: str, heldout: Path, choices: Choices) -> int:
@@ -119,8 +120,8 @@ def _run(settings: Settings, model: str, heldout: Path, choices: Choices) -> int
         server = require_server(settings)
         brand = brand_of(settings, model.partition("@")[0])
         subject = _subject(server, brand, model, heldout)
-        tests = _tests(brand, heldout, choices, _items(server, settings, choices))
-        found = evaluate(ServerAsks(server, settings, choices.streams), subject, tests)
+        plan = _plan(brand, heldout, choices, _items(server, settings, choices))
+        found = evaluate(ServerAsks(server, settings, choices.streams), subject, plan)
         decision = decide(found)
         scores = scores_of(found, decision)
         print_evaluation(found)
@@ -168,8 +169,8 @@ def _subject(server: Server, brand: Brand, model: str, heldout: Path) -> Subject
     return Subject(brand, candidate, others, heldout.name, sha256, by_name[candidate]["card"])
 
 
-def _tests(brand: Brand, heldout: Path, choices: Choices, items: tuple[Item, ...]) -> Tests:
-    return Tests(
+def _plan(brand: Brand, heldout: Path, choices: Choices, items: tuple[Item, ...]) -> Plan:
+    return Plan(
         questions=read_questions(heldout, brand, choices.split)[: choices.limit],
         training=read_questions(choices.train, brand, "train") if choices.train else (),
         items=items,
@@ -183,13 +184,11 @@ def print_evaluation(found: Evaluation) -> None:
     table.add_column("Measure", no_wrap=True)
     for system in systems:
         table.add_column(f"{plain(system.name)}\n{plain(system.model)}", no_wrap=True)
-    table.add_column("difference to the base", no_wrap=True)
+    table.add_column("against\nthe base", no_wrap=True)
     for name, measure in MEASURES.items():
-        scores = [system.scores[name] for system in systems]
-        if any(scores):
-            table.add_row(
-                measure.title, *(str(score or "-") for score in scores), str(found.against[BASE][name] or "-")
-            )
+        cells = [*(system.scores[name] for system in systems), found.against[BASE][name]]
+        if any(cells):
+            table.add_row(measure.title, *(str(cell or "-").replace(" (", "\n(") for cell in cells))
     out.print(table)
     for line in _remarks(found):
         say(line)

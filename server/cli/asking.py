@@ -62,7 +62,11 @@ class ServerAsks:
             Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar,
             ThreadPoolExecutor(self._streams) as pool,
         ):
-            return list(bar.track(pool.map(ask, items), total=len(items), description=plain(what)))
+            try:
+                return list(bar.track(pool.map(ask, items), total=len(items), description=plain(what)))
+            except BaseException:  # a failed question or Ctrl-C ends the others that wait
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _post(self, path: str, body: dict[str, object]) -> Any:
         """Waits its turn where the server is busy."""

@@ -17,6 +17,7 @@ from server.cli import (
     feedback,
     index,
     ingest,
+    jobs,
     keys,
     listing,
     quarantine,
@@ -67,6 +68,7 @@ app.add_typer(adapter.app, name="adapter")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(index.app, name="index")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")
 

@@ -20,7 +20,7 @@ from server.failures import failure_of
 from server.finetuning.metrics import JobMetrics
 from server.finetuning.process import JobProcess, how_it_ended, start_process
 from server.finetuning.results import add_results
-from server.finetuning.telling import telling_of
+from server.finetuning.telling import created, telling_of
 from server.registering import register_checked
 from server.services import Services
 
@@ -56,10 +56,11 @@ class TrainingJobs:
     async def stop(self) -> None:
         """End the process, not the job: it goes on when a server starts again."""
         async with self._deciding:
-            if self._process is not None:
+            process = self._process  # it may end by itself meanwhile
+            if process is not None:
                 said = Said("The server stops. The job goes on when it starts again.")
-                await self._move(self._process.job_id, (JobState.RUNNING,), JobState.QUEUED, said)
-                await self._process.end()
+                await self._move(process.job_id, (JobState.RUNNING,), JobState.QUEUED, said)
+                await process.end()
             if self._loop is not None:
                 self._loop.cancel()
         if self._loop is not None:
@@ -70,7 +71,7 @@ class TrainingJobs:
         job = Job(job_id, key_id, JobState.QUEUED, plan, self._services.clock())
         async with self._deciding:
             counts = await asyncio.to_thread(self.jobs.counts)
-            if counts[JobState.QUEUED] > self._settings.max_queued:
+            if counts[JobState.QUEUED] + counts[JobState.RUNNING] > self._settings.max_queued:
                 raise OverloadedError(f"{counts[JobState.QUEUED]} fine-tuning jobs wait already.", 60)
             await asyncio.to_thread(self._add, job)
         self._wake.set()
@@ -101,8 +102,9 @@ class TrainingJobs:
             job = await asyncio.to_thread(self.jobs.get, job_id, key_id)
             if not await self._move(job_id, sources, target, said):
                 raise _wrong_state(job, target)
-            if self._process is not None and self._process.job_id == job_id:
-                await self._process.end()
+            process = self._process
+            if process is not None and process.job_id == job_id:
+                await process.end()
             if target in ENDED:
                 await asyncio.to_thread(self._folders.clear, job_id)
         return await asyncio.to_thread(self.jobs.get, job_id)
@@ -114,8 +116,7 @@ class TrainingJobs:
             self.files.get(plan.validation_file, job.key_id, "validation_file") if plan.validation_file else None
         )
         self._folders.create(job.job_id, self.files.path(training), self.files.path(validation) if validation else None)
-        held_out = f" and {validation.num_rows} validation rows" if validation else " and no validation rows"
-        self.jobs.add(job, Said(f"Created for {plan.brand}: {training.num_rows} training{held_out} accepted."))
+        self.jobs.add(job, created(plan, training, validation))
 
     def _recover(self) -> None:
         """What a server that was killed left behind."""

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.jobs.job import Checkpoint, Fault, Job, Metrics, Said
+from adapters.jobs.files import TrainingFile
+from adapters.jobs.job import Checkpoint, Fault, Job, Metrics, Plan, Said
 from adapters.jobs.order import Made, Told
 from adapters.training.progress import EpochResult, Estimate, Progress, RefusalBalance
 
@@ -39,6 +40,18 @@ def telling_of(job: Job, told: Sequence[Told]) -> Telling:
             case Made() | Fault():
                 ending = item.news
     return Telling(tuple(said), tuple(checkpoints), expected, ending)
+
+
+def created(plan: Plan, training: TrainingFile, validation: TrainingFile | None) -> list[Said]:
+    """A job's first events: what was accepted, and what somebody should look at before it is learned."""
+    held_out = f"{validation.num_rows} validation rows" if validation else "no validation rows"
+    said = [Said(f"Created for {plan.brand}: {training.num_rows} training and {held_out} accepted.")]
+    look = "housevoice adapter curate shows them"
+    if training.num_private:
+        said.append(Said(f"{training.num_private} rows hold what looks like personal data or secrets: {look}.", "warn"))
+    if training.num_repeated:
+        said.append(Said(f"{training.num_repeated} rows repeat others word for word: {look}.", "warn"))
+    return said
 
 
 def duration(seconds: float) -> str:

@@ -30,6 +30,7 @@ async function reasonOf(response) {
 async function open() {
   const session = await (await request("/api/session", { method: "POST" })).json();
   keepsFeedback = session.keeps_feedback;
+  element("training").hidden = session.role !== "admin";
   const listed = await (await request("/v1/models")).json();
   voices = listed.data.filter((model) => !model.id.includes("@"));
   voices.sort((a, b) => Number(a.parent === null) - Number(b.parent === null));

@@ -226,3 +226,24 @@ def training_base(path: Path) -> "TrainingBase":
         device=torch.device("cpu"),
         dtype=torch.float32,
     )
+
+
+def trained_folder(base: Path, folder: Path, **config: object) -> Path:
+    """A PEFT folder for all linear layers of a tiny base, with random weights that change what it says a good deal."""
+    import warnings
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from adapters.training.recipe import ALL_LINEAR
+
+    values = {"r": 4, "lora_alpha": 8, "target_modules": list(ALL_LINEAR), "task_type": "CAUSAL_LM", **config}
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks transformers by an old name
+        model = get_peft_model(open_in_transformers(base), LoraConfig(**values)).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    return folder

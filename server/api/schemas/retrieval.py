@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from ingest.access.reader import ADMIN, Reader
-from ingest.filters import SearchFilter
+from ingest.filters import EVERYTHING, SearchFilter
 from server.api.schemas.common import Body
 
 MAX_VALUES = 20
@@ -53,7 +53,7 @@ Tags = Annotated[tuple[Tag, ...], Field(max_length=MAX_VALUES), BeforeValidator(
 class FilterBody(Body):
     """path: a folder, a file or a glob. type: a suffix or a media type. tag: from front matter.
 
-    after, before: the file's own time, from the first on and before the second.
+    after, before: the document's own date, else its file's time; from the first on and before the second.
     """
 
     path: Patterns = ()
@@ -68,9 +68,13 @@ class FilterBody(Body):
 
 
 class RetrievalBody(Body):
-    filters: FilterBody = FilterBody()
+    filters: FilterBody | None = None
     enabled: bool = True
     include_text: bool = False
+
+    @property
+    def search_filter(self) -> SearchFilter:
+        return self.filters.search_filter if self.filters else EVERYTHING
 
 
 class SearchParameters(FilterBody):

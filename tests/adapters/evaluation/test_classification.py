@@ -21,6 +21,7 @@ def test_counts_by_hand() -> None:
     found = confusion(items, TAXONOMY)
     assert found is not None
     assert found.labels == ("billing", "repair", OTHER)
+    assert found.written == ("billing", "repair")
     assert found.counts["billing", "repair"] == 1
     assert found.counts["repair", OTHER] == 1
     assert found.accuracy.value == 0.5

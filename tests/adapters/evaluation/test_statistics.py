@@ -34,13 +34,28 @@ def test_all_right_is_not_certainly_all() -> None:
 def test_pairing_takes_the_hardness_of_questions_out() -> None:
     generator = np.random.default_rng(1)
     hardness = generator.random(60)
-    first, second = list(hardness), [float(value) - 0.1 for value in hardness]
+    first, second = list(hardness), [float(value) - 0.05 for value in hardness]
     paired, unpaired = paired_difference(first, second), unpaired_difference(first, second)
     assert paired is not None
     assert unpaired is not None
-    assert paired.value == pytest.approx(0.1)
-    assert paired.low == pytest.approx(0.1)
+    assert paired.value == pytest.approx(0.05)
+    assert paired.low == pytest.approx(0.05)
     assert unpaired.low < 0 < unpaired.high
+
+
+def test_unanimous_questions_do_not_prove_everything() -> None:
+    better, same = paired_difference([1.0] * 6, [0.0] * 6), paired_difference([1.0] * 6, [1.0] * 6)
+    assert better is not None
+    assert same is not None
+    assert [better.value, better.low, better.high] == pytest.approx([1.0, 0.541, 1.0], abs=1e-3)
+    assert [same.value, same.low, same.high] == pytest.approx([0.0, -0.459, 0.459], abs=1e-3)
+    assert str(same) == "0 (-46 to +46)"
+
+
+def test_two_sets_are_compared_by_their_intervals() -> None:
+    found = unpaired_difference([1.0] * 20, [0.0] * 20)
+    assert found is not None
+    assert [found.value, found.low] == pytest.approx([1.0, 1 - 0.1684 * 2**0.5], abs=1e-3)
 
 
 def test_only_questions_that_both_have_make_a_pair() -> None:

@@ -45,10 +45,12 @@ async def official_client(world: World, key: NewKey) -> AsyncIterator[openai.Asy
 
 @asynccontextmanager
 async def training_world(folder: Path, *, is_training: bool = True, **training: object) -> AsyncIterator[World]:
-    """On a tiny base that speaks. The queue is at work, and stops in the end as the server stops it."""
+    """On a tiny base that speaks. The queue is at work, and stops in the end as the server stops it. On a busy machine
+    a process that gives way trains for a long time, so here it does not.
+    """
     if not (folder / "base.gguf").exists():
         write_speaking_base(folder / "base.gguf")
-    async with open_world(folder, training=training) as world:
+    async with open_world(folder, training={"niceness": 0, **training}) as world:
         jobs: TrainingJobs = world.app.state.training_jobs
         if is_training:
             jobs.start()
@@ -64,7 +66,9 @@ async def upload(client: openai.AsyncOpenAI, data: bytes | None = None, name: st
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():
+        while True:
+            if is_so():
+                return
             await asyncio.sleep(POLL_SECONDS)
 
 
