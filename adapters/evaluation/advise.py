@@ -6,11 +6,11 @@ which is reading, and a matter of the base more than of a voice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from adapters.evaluation.measures import System, column
-from adapters.evaluation.questions import Question
+from adapters.evaluation.measures import System, column, system_of
+from adapters.evaluation.questions import Answer, Question
 from adapters.evaluation.run import Ask, Asks, ask_in_blocks, judged_system, sample, with_style
 from adapters.evaluation.statistics import Interval, mean
 from adapters.evaluation.style import recognise
@@ -32,6 +32,7 @@ class Arm:
     uses_documents: bool = False
 
 
+CITING = ("grounded", "citation", "citation_precision", "citation_recall")
 PLAIN = Arm("plain prompt", "plain")
 ARMS = (
     PLAIN,
@@ -102,7 +103,7 @@ def try_arms(
     columns = [_asks_of(arm, brand, base_model, questions, training) for arm in arms]
     answers = ask_in_blocks(asks, columns, "the base, asked in several ways")
     systems = {
-        arm.name: judged_system(arm.name, column[0].model, questions, said, brand)
+        arm.name: _system(arm, column[0].model, questions, said, brand)
         for arm, column, said in zip(arms, columns, answers, strict=True)
     }
     texts = {name: [item.answer.text for item in system.judged] for name, system in systems.items()}
@@ -132,6 +133,15 @@ def examples_text(training: Sequence[Question], num: int = NUM_EXAMPLES) -> str:
     refusals = [row for row in training if not row.is_answerable][:1]
     pairs = [f"Question: {row.text}\nAnswer:\n{row.reference}" for row in (*answerable, *refusals)]
     return "\n\n".join(["Examples of your answers:", *pairs, "Now answer in the same way."]) if pairs else ""
+
+
+def _system(arm: Arm, model: str, questions: Sequence[Question], answers: Sequence[Answer], brand: Brand) -> System:
+    """Who was given no documents is not blamed for citing none."""
+    told = judged_system(arm.name, model, questions, answers, brand)
+    if arm.uses_documents:
+        return told
+    bare = [replace(item, values={**item.values, **dict.fromkeys(CITING)}, unsupported=()) for item in told.judged]
+    return system_of(arm.name, model, bare)
 
 
 def _asks_of(

@@ -65,9 +65,9 @@ def main() -> None:
         processing_class=tokenizer,
         peft_config=lora,
     )
-    started = time.perf_counter()
+    started, started_cpu = time.perf_counter(), time.process_time()
     trainer.train()
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     trained = trainer.model.eval()
     total, count = 0.0, 0
@@ -77,7 +77,8 @@ def main() -> None:
             logits = trained(input_ids=tokens, logits_to_keep=num_answer + 1).logits[0, :-1].float()
             total += torch.nn.functional.cross_entropy(logits, tokens[0, -num_answer:], reduction="sum").item()
             count += num_answer
-    print(json.dumps({"seconds": seconds, "heldout_loss": total / count, "peak_bytes": peak}))
+    found = {"seconds": seconds, "cpu_seconds": cpu_seconds, "heldout_loss": total / count, "peak_bytes": peak}
+    print(json.dumps(found))
 
 
 main()

@@ -10,7 +10,7 @@ from adapters.training.recipe import RECIPE_FILE, Recipe, read_recipe
 from config.errors import BadRequestError
 from config.settings import Settings
 
-RUNS_FOLDER = "training"
+RUNS_FOLDER = "training/runs"
 NAME_LENGTH = 12
 
 

@@ -35,7 +35,7 @@ async def start_process(job_id: str, folder: Path, num_threads: int) -> JobProce
     Raises OSError.
     """
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(num_threads))
-    command = (sys.executable, "-P", "-m", "adapters.jobs.work", str(folder), str(os.getpid()))
+    command = (sys.executable, "-P", "-m", "server.finetuning.work", str(folder), str(os.getpid()))
     with (folder / LOG_FILE).open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -116,6 +116,7 @@ class LoraFile:
     tokenizer_sha256: str = ""
     template_sha256: str = ""
     prompt_version: int | None = None
+    lora: str = ""
 
 
 def write_lora(path: Path, given: LoraFile = LoraFile()) -> Path:
@@ -130,6 +131,8 @@ def write_lora(path: Path, given: LoraFile = LoraFile()) -> Path:
             writer.add_string(f"housevoice.{key}", value)
     if given.prompt_version is not None:
         writer.add_uint32("housevoice.prompt_version", given.prompt_version)
+    if given.lora:
+        writer.add_string("housevoice.lora", given.lora)
     writer.add_tensor(f"{given.name}.lora_a", chance.standard_normal((4, given.num_inputs)).astype(np.float32))
     if given.has_b:
         rows = chance.standard_normal((EMBEDDING, given.rank_b)).astype(np.float32)

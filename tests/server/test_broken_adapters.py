@@ -89,6 +89,7 @@ BROKEN = {
     "no adapter": Broken(lora(LoraFile(general_type="model")), "general.type 'model'"),
     "wrong base": Broken(lora(LoraFile(base_sha256="f" * 64)), "trained on the base ffffffffffff"),
     "other prompt version": Broken(lora(LoraFile(prompt_version=99)), "prompt version 99"),
+    "unknown kind": Broken(lora(LoraFile(lora="both")), "housevoice.lora 'both'"),
     "all zero": Broken(lora(LoraFile(factor_b=0.0)), "no effect: in each pair one side is zero"),
     "hardly any effect": Broken(lora(LoraFile(factor_b=1e-8)), "has no effect"),
     "not numbers": Broken(lora(LoraFile(factor_b=float("nan"))), "not finite"),

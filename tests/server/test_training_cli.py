@@ -62,7 +62,7 @@ def test_the_same_command_means_the_same_folder(tmp_path: Path) -> None:
     given = TrainingInput("halden", "Reply as Halden.", rows)
     folder = run_folder(settings, given, Recipe(), "ba5e")
     assert folder == run_folder(settings, given, Recipe(), "ba5e")
-    assert folder.parent == tmp_path / "data" / "training" / "halden"
+    assert folder.parent == tmp_path / "data" / "training" / "runs" / "halden"
     others = [
         run_folder(settings, given, Recipe(rank=4), "ba5e"),
         run_folder(settings, given, Recipe(), "0ther"),

@@ -1,4 +1,4 @@
-"""The process of one job: `python -P -m adapters.jobs.work FOLDER PARENT`. It trains, tells, and ends.
+"""The process of one job: `python -P -m server.finetuning.work FOLDER PARENT`. It trains, tells, and ends.
 
 It gives way to everything else on the machine, ends with its parent, and may be killed at any time: started again on
 the same folder it goes on, as far as training can.
