@@ -30,9 +30,9 @@ class JobProcess:
 
 
 async def start_process(job_id: str, folder: Path, num_threads: int) -> JobProcess:
-    """The order lies in `folder` already. A session of its own: Ctrl-C in the server's terminal is the server's.
-
-    Raises OSError.
+    """The order lies in `folder` already. A process group of its own, as Ctrl-C in the server's terminal is the
+    server's; but no session of its own, as Linux may share out the processor by session first (autogroup), and being
+    nice would then mean nothing. Raises OSError.
     """
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(num_threads))
     command = (sys.executable, "-P", "-m", "server.finetuning.work", str(folder), str(os.getpid()))
@@ -43,7 +43,7 @@ async def start_process(job_id: str, folder: Path, num_threads: int) -> JobProce
             stdout=log,
             stderr=log,
             env=environment,
-            start_new_session=True,
+            process_group=0,
         )
     return JobProcess(job_id, process)
 
