@@ -22,7 +22,7 @@ from config.brands import NAME
 from config.database import migrate, open_database
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
-from config.gguf_header import read_header
+from config.gguf_header import GgufHeader, read_header
 from config.prompt import PROMPT_VERSION
 
 __all__ = ["BASE", "AdapterVersion", "Card", "Registry", "file_sha256"]
@@ -83,12 +83,15 @@ class Registry:
         with self._statement:
             self._connection.close()
 
-    def register(self, brand: str, gguf: Path, card: Card, rows: Sequence[Path] = ()) -> AdapterVersion:
+    def register(
+        self, brand: str, gguf: Path, card: Card, rows: Sequence[Path] = (), fits: Identity | None = None
+    ) -> AdapterVersion:
         """Copy a checked file (see `adapters.gguf_check`) in as the brand's next version, not active yet.
 
-        rows: the example files it was trained and validated on, kept for training it again. The same file again gives
-        the version that it already is. Raises BadRequestError for a name that is no brand's, a file that cannot be
-        read, or one that was retired.
+        rows: the example files it was trained and validated on, kept for training it again. fits: what it was checked
+        against, which is what is served where it is left out; a file that does not say what it was made for belongs to
+        that. The same file again gives the version that it already is. Raises BadRequestError for a name that is no
+        brand's, a file that cannot be read, or one that was retired.
         """
         if not NAME.fullmatch(brand):
             raise BadRequestError(f"{brand!r} is no brand name.", "brand")
@@ -99,7 +102,7 @@ class Registry:
                 raise retired(known[0], known[0].retirement)
             for path in rows:
                 keep_rows(self._data, path)
-            return known[0] if known else self._add(brand, gguf, sha256, card)
+            return known[0] if known else self._add(brand, gguf, sha256, card, fits or self.served)
 
     def versions(self, brand: str | None = None) -> list[AdapterVersion]:
         """Oldest first within each brand; all brands for None."""
@@ -271,23 +274,23 @@ class Registry:
                 connection.execute("DELETE FROM adapter_stagings WHERE brand = ?", (version.brand,))
         return [version.name for version in fitting]
 
-    def _add(self, brand: str, gguf: Path, sha256: str, card: Card) -> AdapterVersion:
+    def _add(self, brand: str, gguf: Path, sha256: str, card: Card, fits: Identity | None) -> AdapterVersion:
         """The card's parent: what the brand used when this was made, unless the card knows better."""
         version = max((known.version for known in self.versions(brand)), default=0) + 1
-        header = read_header(gguf)
+        identity = _identity(read_header(gguf), fits)
         parent = self.active(brand)
         made = AdapterVersion(
             brand=brand,
             version=version,
             path=self._folder(brand, version) / ADAPTER_FILE,
             sha256=sha256,
-            base_sha256=header.text(BASE_KEY),
-            prompt_version=header.number(PROMPT_KEY, PROMPT_VERSION),
+            base_sha256=identity.base_sha256,
+            prompt_version=identity.prompt_version,
             created_unix_seconds=int(time.time()),
             is_active=False,
             card={"parent": parent.name if parent else None, **card},
-            tokenizer_sha256=header.text(TOKENIZER_KEY),
-            template_sha256=header.text(TEMPLATE_KEY),
+            tokenizer_sha256=identity.tokenizer_sha256,
+            template_sha256=identity.template_sha256,
         )
         store(made, gguf)
         row = {
@@ -356,6 +359,16 @@ class Registry:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
+
+
+def _identity(header: GgufHeader, fits: Identity | None) -> Identity:
+    known = fits or Identity("")
+    return Identity(
+        header.text(BASE_KEY) or known.base_sha256,
+        header.text(TOKENIZER_KEY) or known.tokenizer_sha256,
+        header.text(TEMPLATE_KEY) or known.template_sha256,
+        header.number(PROMPT_KEY, PROMPT_VERSION),
+    )
 
 
 def _unknown(name: str, versions: Sequence[AdapterVersion]) -> NoReturn:

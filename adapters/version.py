@@ -20,7 +20,7 @@ Card = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One immutable version. base_sha256 is "" for a file that does not say what it was trained on.
+    """One immutable version. base_sha256: of what it was trained on, or else checked against; "" for neither known.
 
     retirement: None for one that may be used.
     """

@@ -119,15 +119,16 @@ def threshold_for(scores: Numbers, is_answerable: Truth, wrong: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Shares: of the answerable questions (wrongly), and of the unanswerable ones."""
+    """Shares: of the answerable questions (wrongly), None where there is none, and of the unanswerable ones."""
 
-    wrong: float
+    wrong: float | None
     recall: float
 
     def __str__(self) -> str:
-        return f"{self.wrong:.3f} / {self.recall:.3f}"
+        return f"{'-' if self.wrong is None else f'{self.wrong:.3f}'} / {self.recall:.3f}"
 
 
 def refused_below(threshold: float, scores: Numbers, is_answerable: Truth) -> Refused:
     is_below = scores < threshold
-    return Refused(float(is_below[is_answerable].mean()), float(is_below[~is_answerable].mean()))
+    wrong = float(is_below[is_answerable].mean()) if is_answerable.any() else None
+    return Refused(wrong, float(is_below[~is_answerable].mean()))

@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.evaluation.facts import contains_fact, refuses
-from adapters.evaluation.statistics import mean
+from adapters.evaluation.facts import fact_of, refuses
+from adapters.evaluation.measures import Judged, judge, system_of
+from adapters.evaluation.questions import Answer, Marker, Question, Source
 from adapters.examples import Example, read_examples
-from adapters.format_rules import brand_violations, numbers_in
+from adapters.format_rules import label_of
+from adapters.lora_header import is_plain
 from config.brands import Brand
 from config.models import ModelFile
 from config.prompt import TurnFormat
@@ -28,10 +30,11 @@ from server.failures import error_of
 from server.fitting import TokenLimits, fit
 
 MARKER = re.compile(r"\[(\d+)\]")
+MAX_DIGITS = 9
 NUM_AT_ONCE = 8
-COLUMNS = ("form", "citation", "fact", "refusal", "wrong_refusal")
+COLUMNS = ("form", "correct", "grounded", "citation", "fact", "refusal", "wrong_refusal")
 Shares = Mapping[str, str]
-"""By column: a share of the rows with its interval, as people read it."""
+"""By column: a share of the rows with its interval, as people read it; "-" where it applies to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,13 @@ class OpenedBase:
         """Of greedy answers to all rows. Raises HousevoiceError where the engine fails."""
         places = asyncio.Semaphore(NUM_AT_ONCE)
 
-        async def judged(number: int, row: HeldOut) -> Mapping[str, float | None]:
+        async def judged(number: int, row: HeldOut) -> Judged:
             async with places:
                 return _judge(row, await self._answer(f"{brand.name}-{number}", brand, adapter, row), brand)
 
-        found = await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows)))
-        return {column: str(mean([values[column] for values in found]) or "-") for column in COLUMNS}
+        answers = await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows)))
+        found = system_of(brand.name, "", answers).scores
+        return {column: str(found[column] or "-") for column in COLUMNS}
 
     async def _answer(self, request_id: str, brand: Brand, adapter: AdapterRef | None, row: HeldOut) -> str:
         num_answer = brand.sampling.max_tokens or self.settings.default_max_tokens
@@ -72,7 +76,7 @@ class OpenedBase:
             request_id=request_id,
             tokens=prompt.tokens,
             max_tokens=num_answer,
-            voice_boundary=prompt.voice_boundary,
+            voice_boundary=0 if adapter and is_plain(adapter.path, adapter.sha256) else prompt.voice_boundary,
             adapter=adapter,
             sampling=with_leaning(sampling, brand, self.vocabulary.encode) if adapter and not schema else sampling,
             json_schema=schema,
@@ -102,7 +106,7 @@ async def opened_base(base: ModelFile, settings: EngineSettings) -> AsyncIterato
 
 def read_held_out(path: Path, brand: Brand, limit: int) -> list[HeldOut]:
     """At most `limit` rows, spread over the file. Raises BadRequestError for bad ones."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
     rows = [
         HeldOut(example, _fact(json.loads(lines[example.line - 1]), example))
         for example in read_examples(path, brand.system_prompt)
@@ -113,20 +117,30 @@ def read_held_out(path: Path, brand: Brand, limit: int) -> list[HeldOut]:
 
 def _fact(row: dict[str, object], example: Example) -> str:
     """As the row states it, or else the numbers of the expected answer."""
-    return str(row.get("fact") or " ".join(sorted(numbers_in(example.answer))))
+    return str(row.get("fact") or fact_of(example.answer))
 
 
-def _judge(row: HeldOut, answer: str, brand: Brand) -> Mapping[str, float | None]:
-    """By column; None where it does not apply. The right source is the one that the expected answer cites first; where
-    it cites none, citing is not judged.
+def _judge(row: HeldOut, text: str, brand: Brand) -> Judged:
+    """Sources go by their numbers. The right one is what the expected answer cites first; where it cites none, citing
+    is not judged.
     """
-    expected, found = MARKER.search(row.example.answer), MARKER.search(answer)
-    is_refusal, is_answerable = refuses(answer, brand), not refuses(row.example.answer, brand)
-    is_cited = found is not None and expected is not None and found[1] == expected[1]
-    return {
-        "form": float(not brand_violations(answer, brand, is_refusal=is_refusal)),
-        "citation": float(is_cited) if is_answerable and expected else None,
-        "fact": float(contains_fact(answer, row.fact)) if is_answerable and row.fact else None,
-        "refusal": None if is_answerable else float(is_refusal),
-        "wrong_refusal": float(is_refusal) if is_answerable else None,
-    }
+    conversation, reference = row.example.conversation, row.example.answer
+    is_answerable = not refuses(reference, brand)
+    expected = MARKER.search(reference)
+    question = Question(
+        id=str(row.example.line),
+        kind="",
+        turns=conversation.turns,
+        reference=reference,
+        documents=(expected[1],) if expected else None,
+        fact=row.fact if is_answerable else "",
+        label=label_of(reference, brand.format) if brand.format.labels and is_answerable else None,
+        is_answerable=is_answerable,
+    )
+    sources = tuple(Source(str(s.number), s.title, s.heading, s.text) for s in conversation.sources)
+    return judge(question, Answer(text, _markers(text, len(sources)), sources), brand)
+
+
+def _markers(text: str, num_sources: int) -> tuple[Marker, ...]:
+    found = ((match, int(match[1])) for match in MARKER.finditer(text) if len(match[1]) < MAX_DIGITS)
+    return tuple(Marker(match.start(), match.end(), n - 1) for match, n in found if 0 < n <= num_sources)

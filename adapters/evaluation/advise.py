@@ -6,14 +6,13 @@ which is reading, and a matter of the base more than of a voice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from adapters.evaluation.measures import System, column
-from adapters.evaluation.questions import Question
-from adapters.evaluation.run import Ask, Asks, ask_in_blocks, judged_system, sample, with_style
+from adapters.evaluation.measures import System, column, system_of
+from adapters.evaluation.questions import Answer, Question
+from adapters.evaluation.run import Ask, Asks, ask_in_blocks, judged_system, sample, styles_of, with_style
 from adapters.evaluation.statistics import Interval, mean
-from adapters.evaluation.style import recognise
 from config.brands import Brand
 
 MIN_ROWS, USEFUL_ROWS = 50, 100
@@ -32,6 +31,7 @@ class Arm:
     uses_documents: bool = False
 
 
+CITING = ("grounded", "citation", "citation_precision", "citation_recall")
 PLAIN = Arm("plain prompt", "plain")
 ARMS = (
     PLAIN,
@@ -102,12 +102,10 @@ def try_arms(
     columns = [_asks_of(arm, brand, base_model, questions, training) for arm in arms]
     answers = ask_in_blocks(asks, columns, "the base, asked in several ways")
     systems = {
-        arm.name: judged_system(arm.name, column[0].model, questions, said, brand)
+        arm.name: _system(arm, column[0].model, questions, said, brand)
         for arm, column, said in zip(arms, columns, answers, strict=True)
     }
-    texts = {name: [item.answer.text for item in system.judged] for name, system in systems.items()}
-    references = [question.reference for question in questions]
-    styles = recognise([row.reference for row in training], references, texts[PLAIN.name], texts)
+    styles = styles_of(systems, questions, training, PLAIN.name)
     named = {path for question in questions for path in question.documents or ()}
     return Tried(
         brand=brand,
@@ -132,6 +130,15 @@ def examples_text(training: Sequence[Question], num: int = NUM_EXAMPLES) -> str:
     refusals = [row for row in training if not row.is_answerable][:1]
     pairs = [f"Question: {row.text}\nAnswer:\n{row.reference}" for row in (*answerable, *refusals)]
     return "\n\n".join(["Examples of your answers:", *pairs, "Now answer in the same way."]) if pairs else ""
+
+
+def _system(arm: Arm, model: str, questions: Sequence[Question], answers: Sequence[Answer], brand: Brand) -> System:
+    """Who was given no documents is not blamed for citing none."""
+    told = judged_system(arm.name, model, questions, answers, brand)
+    if arm.uses_documents:
+        return told
+    bare = [replace(item, values={**item.values, **dict.fromkeys(CITING)}, unsupported=()) for item in told.judged]
+    return system_of(arm.name, model, bare)
 
 
 def _asks_of(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from adapters.gguf_check import check_adapter
+from adapters.identity import Identity
 from config.errors import BadRequestError
 from config.models import file_sha256 as base_file_sha256
 from server.api.context import ServicesOf, admin_key_of
@@ -49,7 +50,10 @@ async def stage_version(body: StageBody, services: ServicesOf) -> dict[str, Any]
             raise BadRequestError(f"{path} is no file on the server's machine.", name)
     base_sha256 = await asyncio.to_thread(base_file_sha256, body.base, services.settings.data)
     await asyncio.to_thread(check_adapter, body.path, body.base, base_sha256)
-    version = await asyncio.to_thread(services.registry.register, body.brand, body.path, body.card or {}, body.rows)
+    identity = Identity(base_sha256)
+    version = await asyncio.to_thread(
+        services.registry.register, body.brand, body.path, body.card or {}, body.rows, identity
+    )
     await asyncio.to_thread(services.registry.stage, version.brand, version.version)
     return version_row(version, services.registry)
 

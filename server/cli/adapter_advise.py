@@ -58,6 +58,8 @@ def advise_adapter(
         tried = try_arms(asks, brand, base, questions, training, known)
         chosen = read_recipe(recipe) if recipe else Recipe()
         print_tried(tried)
+        if len(questions) < brand.gate.min_questions:
+            note(f"{len(questions)} questions are few: read the intervals, not the figures.")
         for verdict in advise(tried):
             colour = "green" if verdict.action is Action.KEEP_PROMPT else "bold"
             say(f"[{colour}]{verdict.action.capitalize()}.[/] {plain(verdict.reason)}")
@@ -72,7 +74,7 @@ def print_tried(tried: Tried) -> None:
         table.add_column(MEASURES[name].title.replace(" ", "\n"), no_wrap=True)
     for name, system in tried.systems.items():
         cells = (str(system.scores[measure] or "-") for measure in shown)
-        table.add_row(name, *(cell.replace(" (", "\n(").replace(", n=", "\nn=") for cell in cells))
+        table.add_row(name, *(cell.replace(" (", "\n(").replace(", n=", ",\nn=") for cell in cells))
     out.print(table)
     if tried.found:
         say(f"the right document is among the retrieved ones for {tried.found} of the answerable questions")
@@ -119,10 +121,12 @@ def _timed(
     """Tokens a row and seconds in all; None where the base cannot be trained on here."""
     note("Timing a few rows of training...")
     prepare_environment()
+    from adapters.training.base import load_base
     from adapters.training.forecast import forecast
 
     try:
-        found = forecast(resolve_base(settings).path, examples, num_rows, recipe)
+        base = load_base(resolve_base(settings).path, recipe.precision, recipe.threads, recipe.base_bits)
+        found = forecast(base, examples, num_rows, recipe)
     except ModelError as error:
         note(f"Training here is not timed: {plain(error)}")
         return None, None

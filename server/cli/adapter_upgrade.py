@@ -148,8 +148,9 @@ def _put_in(item: Upgraded, new: ModelFile, settings: Settings) -> str:
     if server is not None:
         return _send(item, new, server)
     with own_registry(settings, "adapter upgrade") as registry:
-        version = registry.register(item.candidate.brand.name, item.gguf, item.card, item.rows)
-        if registry.served == identity_of(new):
+        identity = identity_of(new)
+        version = registry.register(item.candidate.brand.name, item.gguf, item.card, item.rows, identity)
+        if registry.served == identity:
             registry.activate(version.brand, version.version)
             return f"{version.name} is active."
         registry.stage(version.brand, version.version)

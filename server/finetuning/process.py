@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,22 +21,20 @@ class JobProcess:
     process: asyncio.subprocess.Process
 
     async def end(self) -> None:
-        """At once: what it has written by now is enough to go on from."""
+        """At once, with all that it started: what it has written by now is enough to go on from."""
         if self.process.returncode is None:
-            try:
-                self.process.kill()
-            except ProcessLookupError:
-                return
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
 
 
 async def start_process(job_id: str, folder: Path, num_threads: int) -> JobProcess:
-    """The order lies in `folder` already. A session of its own: Ctrl-C in the server's terminal is the server's.
-
-    Raises OSError.
+    """The order lies in `folder` already. A process group of its own, as Ctrl-C in the server's terminal is the
+    server's; but no session of its own, as Linux may share out the processor by session first (autogroup), and being
+    nice would then mean nothing. Raises OSError.
     """
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(num_threads))
-    command = (sys.executable, "-P", "-m", "adapters.jobs.work", str(folder), str(os.getpid()))
+    command = (sys.executable, "-P", "-m", "server.finetuning.work", str(folder), str(os.getpid()))
     with (folder / LOG_FILE).open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -43,7 +42,7 @@ async def start_process(job_id: str, folder: Path, num_threads: int) -> JobProce
             stdout=log,
             stderr=log,
             env=environment,
-            start_new_session=True,
+            process_group=0,
         )
     return JobProcess(job_id, process)
 

@@ -189,8 +189,22 @@ def test_a_version_of_another_base_template_or_prompt_is_not_put_to_use(data: Da
         for act in (registry.activate, lambda brand, version: registry.start_canary(brand, version, 0.5)):
             with pytest.raises(BadRequestError, match=f"{what}.*Train it again: housevoice adapter train halden"):
                 act("halden", number)
-    unknown = registry.register("halden", lora(tmp_path, 9), {})
-    assert registry.activate("halden", unknown.version).is_active
+    silent = registry.register("halden", write_lora(tmp_path / "silent.gguf", LoraFile(seed=9)), {})
+    assert registry.activate("halden", silent.version).is_active
+
+
+def test_a_file_that_says_nothing_of_its_base_belongs_to_the_one_it_was_checked_against(
+    data: DataDirectory, tmp_path: Path
+) -> None:
+    """Regression: it was used with any base of the same shapes."""
+    silent = write_lora(tmp_path / "silent.gguf", LoraFile(seed=1))
+    made = Registry.open(data, Identity("a" * 64, "t" * 64)).register("halden", silent, {})
+    assert (made.base_sha256, made.tokenizer_sha256) == ("a" * 64, "t" * 64)
+    with pytest.raises(BadRequestError, match="another base"):
+        Registry.open(data, Identity("b" * 64)).activate("halden", 1)
+    other = write_lora(tmp_path / "other.gguf", LoraFile(seed=2))
+    staged = Registry.open(data, Identity("a" * 64)).register("halden", other, {}, (), Identity("b" * 64))
+    assert staged.base_sha256 == "b" * 64
 
 
 def test_going_back_does_not_reach_another_base(data: DataDirectory, tmp_path: Path) -> None:

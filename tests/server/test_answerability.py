@@ -13,7 +13,7 @@ from benchmarks.answerability import (
     threshold_for,
     word_weights,
 )
-from benchmarks.fit_answerability import FITTED, TESTED, Row, fit, tables
+from benchmarks.fit_answerability import FAR_OFF, FITTED, TESTED, Row, fit, tables
 from ingest.documents import Hit
 
 
@@ -82,8 +82,9 @@ def test_the_fit_finds_the_feature_that_tells_and_does_not_look_at_what_is_teste
     assert fit(turned, ("similarity", "margin", "coverage")).tolist() == scores.tolist()
 
 
-def test_the_table_has_every_set_and_the_floors_own_rates() -> None:
-    text = "\n".join(tables(rows(), floor=0.55))
+def test_the_table_has_every_set_and_what_each_floor_refuses() -> None:
+    text = "\n".join(tables([*rows(), Row(FAR_OFF, False, Evidence(0.29, 0.0, 0.0, 0.0))]))
     assert text.count("(fitted)") == len(FITTED)
     assert text.count("(tested)") == len(TESTED)
-    assert "| similarity < 0.55 | " + " | ".join(["0.000 / 1.000"] * 5) + " |" in text
+    assert "| similarity < 0.28 | " + " | ".join(["0.000 / 0.000"] * 5) + " | - / 0.000 |" in text
+    assert "| similarity < 0.3 | " + " | ".join(["0.000 / 0.000"] * 5) + " | - / 1.000 |" in text

@@ -12,7 +12,7 @@ from tests.adapters.tiny_words import write_speaking_base
 from tests.server.api.finetuning import ENDED, processes_of, rows
 from tests.server.test_server_process import Running, free_port, start, wait_until_ready
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]  # two starts of a whole server
 QUESTION: Any = {"role": "user", "content": "How long is part 3?"}
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.server.tiny_base import write_tiny_base
 from tests.server.tiny_server import BRANDS, VERSIONS, TinyServer
 
 NEAR = 0.1
@@ -212,6 +214,30 @@ async def test_a_killed_server_comes_back_with_a_whole_active_version(
             version, answer = await ask(client, brand, "")
             assert [version] == active
             assert is_equal(references[version], answer, Tally())
+
+
+async def test_a_start_with_another_base_refuses_the_brands_alone(tmp_path: Path) -> None:
+    """The base answers, the brands say which command trains them again, and so does the server's start."""
+    server = TinyServer(tmp_path)
+    server.prepare()
+    try:
+        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.register_versions)
+        server.kill()
+        write_tiny_base(server.base, seed=1)
+        await asyncio.to_thread(server.start)
+        async with httpx.AsyncClient(base_url=server.url, headers=server.headers, timeout=60) as client:
+            assert (await client.post("/v1/chat/completions", json=body_of("tiny"))).status_code == 200
+            refused = await client.post("/v1/chat/completions", json=body_of("alder"))
+            again = await client.post("/api/adapters/activate", json={"version": "alder@2"})
+    finally:
+        server.kill()
+    assert (refused.status_code, again.status_code) == (500, 400)
+    for response in (refused, again):
+        assert "another base" in response.json()["error"]["message"]
+        assert "housevoice adapter train alder EXAMPLES.jsonl" in response.json()["error"]["message"]
+    log = (server.folder / "server.log").read_text(encoding="utf-8")
+    assert "refused: The adapter alder@1 was trained for another base" in " ".join(log.split())
 
 
 @pytest.mark.slow

@@ -86,6 +86,15 @@ def test_each_arm_asks_in_its_own_way() -> None:
     assert ["Question: " in arm[0].instructions for arm in per_arm] == [False, False, True, False, True]
 
 
+def test_who_was_given_no_documents_is_not_blamed_for_citing_none() -> None:
+    found = tried(obediently)
+    assert found.systems["best prompt"].scores["grounded"] is None
+    assert found.systems["best prompt"].scores["citation"] is None
+    grounded = found.systems["documents, examples"].scores["grounded"]
+    assert grounded is not None
+    assert grounded.value == 1.0
+
+
 def test_without_documents_of_its_own_a_brand_is_tried_without() -> None:
     free = brand().model_copy(update={"knowledge_bases": ()})
     asks = Scripted(plainly)
