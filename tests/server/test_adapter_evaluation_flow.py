@@ -64,7 +64,6 @@ class Desk:
         lora = write_lora(self.folder / f"{number}.gguf", LoraFile(seed=number))
         self.world.services.registry.register("acme", lora, {"num_rows": 60})
 
-    @property
     def active(self) -> str | None:
         version = self.world.services.registry.active("acme")
         return version.name if version else None
@@ -135,7 +134,7 @@ def test_what_passes_its_gate_is_promoted_and_listed_with_its_scores(desk: Desk)
     assert done.exit_code == 0, done.output
     assert "The gate passed." in done.output
     assert "General ability is not measured" in done.output
-    assert desk.active is None
+    assert desk.active() is None
     found = json.loads(figures.read_text(encoding="utf-8"))
     candidate, base = found["systems"]["candidate"], found["systems"]["base, best prompt"]
     for measure in ("form", "grounded", "citation", "fact", "refusal"):
@@ -144,7 +143,7 @@ def test_what_passes_its_gate_is_promoted_and_listed_with_its_scores(desk: Desk)
     assert (found["leak"]["version"]["value"], found["gap"]["form"]["value"]) == (0.0, 0.0)
     assert "The gate passed" in page.read_text(encoding="utf-8")
     promoted = desk.run("promote", "acme@1", "--heldout", desk.pairs)
-    assert (promoted.exit_code, desk.active) == (0, "acme@1")
+    assert (promoted.exit_code, desk.active()) == (0, "acme@1")
     assert "acme@1 is active" in promoted.output
     assert "form 100%, 16 asked, gate passed" in desk.run("list", "acme").output
 
@@ -155,7 +154,7 @@ def test_what_fails_is_told_with_figures_and_nothing_changes(desk: Desk) -> None
     file.write_text(BRAND.replace("[gate]", 'banned = ["covered"]\n[gate]'), encoding="utf-8")
     details = desk.folder / "details.jsonl"
     done = desk.run("evaluate", "acme@1", desk.pairs, "--promote", "--skip", "leaks", "--details", str(details))
-    assert (done.exit_code, desk.active) == (1, None)
+    assert (done.exit_code, desk.active()) == (1, None)
     assert "gate: form: 25 % (6-50, n=16); demanded: at least 90%" in done.output
     assert "nothing was activated" in done.output
     rows = [json.loads(line) for line in details.read_text(encoding="utf-8").splitlines()]
