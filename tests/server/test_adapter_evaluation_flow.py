@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from server.cli.main import app
 from server.engine.messages import GenerateRequest
