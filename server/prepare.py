@@ -55,8 +55,14 @@ class PreparedRow:
 
 def read_pairs(path: Path, split: str) -> list[Pair]:
     """The pairs of one split. Raises BadRequestError with file, line and reason."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"The pairs file {path} cannot be read: {error}.", "pairs") from error
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             if row.get("split", "train") == split:

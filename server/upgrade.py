@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from adapters.gguf_check import check_adapter
@@ -27,6 +27,7 @@ from config.models import ModelFile
 from config.settings import EngineSettings
 from server.engine.messages import AdapterRef
 from server.offline_scores import OpenedBase, Shares, opened_base, read_held_out
+from server.proof import proof_prompts, prove
 
 KEY_FILE, DONE_FILE = "key", "made.json"
 
@@ -105,7 +106,9 @@ def remake(candidate: Candidate, base: ModelFile, folder: Path, on_progress: OnP
     if card is None:
         _begin(work, key)
         made = make_adapter(base, candidate.given, candidate.recipe, work, on_progress)
-        card = {**made.card, "parent": candidate.version.name}
+        prompts = proof_prompts(base.path, candidate.given.instructions)
+        proof = prove(base.path, made.gguf, made.training.adapter, prompts)
+        card = {**made.card, "parent": candidate.version.name, "proof": asdict(proof)}
         write_atomically(work / DONE_FILE, json.dumps(card))
     return Upgraded(candidate, work / GGUF_FILE, card)
 

@@ -97,7 +97,7 @@ def _checked(value: Mapping[str, Any]) -> str:
 
 
 def _from_jsonl(text: str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
-    for line, written in enumerate(text.splitlines(), 1):
+    for line, written in enumerate(text.split("\n"), 1):
         if not written.strip():
             continue
         try:

@@ -108,7 +108,7 @@ def read_questions(path: Path, brand: Brand, split: str = "heldout") -> tuple[Qu
     Raises BadRequestError that lists the bad rows with line and reason, or says that there are no rows.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequestError(f"{path} cannot be read: {error}.", "heldout") from error
     found: list[Question] = []

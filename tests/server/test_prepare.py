@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.datadir import DataDirectory
+from config.errors import BadRequestError
 from config.settings import load_settings
 from ingest.embed import HashEmbedder
 from ingest.store import FactStore
@@ -102,3 +103,17 @@ def test_answerable_rows_come_again_without_their_source_as_refusals(preparer: P
     [withheld] = preparer.withhold(rows, share=1.0, seed=1)
     assert withheld.answer == REFUSAL
     assert not any("26 days" in source.text for source in withheld.sources)
+
+
+def test_blank_lines_and_line_separators_inside_json_are_no_rows(tmp_path: Path) -> None:
+    """str.splitlines cut a row at U+2028, which JSON text may hold as it is."""
+    file = tmp_path / "pairs.jsonl"
+    row = json.dumps(pair("One\u2028two?", "Three."), ensure_ascii=False)
+    file.write_text(f"\ufeff{row}\r\n\n", encoding="utf-8")
+    [read] = read_pairs(file, "train")
+    assert read.turns[-1].content == "One\u2028two?"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadRequestError, match=r"missing\.jsonl cannot be read"):
+        read_pairs(tmp_path / "missing.jsonl", "train")

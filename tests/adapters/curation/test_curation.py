@@ -202,3 +202,12 @@ def test_the_page_holds_all_rows_and_nothing_breaks_out_of_it(tmp_path: Path) ->
     data = page.partition('id="data">')[2].partition("</script>")[0]
     assert len(json.loads(data)["rows"]) == LAST
     assert "<" not in data
+
+
+def test_a_line_separator_inside_a_text_does_not_cut_its_row(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    given = row(1)
+    given["messages"][0]["content"] = "One\u2028two?"
+    file.write_text(json.dumps(given, ensure_ascii=False) + "\n", encoding="utf-8")
+    rows, problems = read_rows(file)
+    assert ([item.question for item in rows], problems) == (["One\u2028two?"], [])
