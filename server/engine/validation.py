@@ -1,5 +1,7 @@
 """What a request must be before it is queued. Pure."""
 
+from itertools import pairwise
+
 from config.errors import BadRequestError
 from server.engine.messages import GenerateRequest
 
@@ -22,6 +24,7 @@ def refuse_invalid(request: GenerateRequest, vocabulary_size: int, max_request_t
     _refuse_tokens("logit_bias", [token for token, _ in request.sampling.logit_bias], vocabulary_size)
     if request.adapter is not None and not 0 <= request.voice_boundary <= num_prompt:
         raise BadRequestError(f"voice_boundary = {request.voice_boundary} is not within {num_prompt} tokens.")
+    _refuse_bounds(request)
     if any(not stop for stop in request.stop):
         raise BadRequestError("A stop string is empty.", "stop")
 
@@ -29,6 +32,15 @@ def refuse_invalid(request: GenerateRequest, vocabulary_size: int, max_request_t
 def clip_answer(request: GenerateRequest, max_request_tokens: int) -> int:
     """How long the answer may become."""
     return min(request.max_tokens, max_request_tokens - len(request.tokens))
+
+
+def _refuse_bounds(request: GenerateRequest) -> None:
+    """Blocks stand behind a prefix and before the voice boundary, and the question behind them; none is empty."""
+    bounds = request.fact_bounds
+    last = min(len(request.tokens) - 1, request.voice_boundary if request.adapter else len(request.tokens))
+    is_rising = all(begin < end for begin, end in pairwise((0, *bounds)))
+    if bounds and not (len(bounds) > 1 and is_rising and bounds[-1] <= last):
+        raise BadRequestError(f"fact_bounds = {bounds} do not lie one behind the other within 1..{last}.")
 
 
 def _refuse_tokens(param: str, tokens: tuple[int, ...] | list[int], vocabulary_size: int) -> None:
