@@ -134,7 +134,8 @@ class EngineCore:
         self._max_running = min(self._max_running, backend.shape.num_sequences // 2)
         base = storage.base_sha256 if storage else ""
         origin = hashlib.sha256(f"{base}, {backend.state_format}, blocks".encode())
-        folder = FactFolder(storage.folder, origin.hexdigest(), settings.fact_disk_bytes) if storage else None
+        max_bytes = settings.fact_disk_bytes
+        folder = FactFolder(storage.folder, origin.hexdigest(), max_bytes) if storage and max_bytes else None
         return BlockReader(backend, self._store, FactShelf(settings.fact_memory_bytes, folder), origin.digest())
 
     def _attach_blocks(self) -> None:

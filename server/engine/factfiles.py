@@ -74,7 +74,7 @@ class FactFolder:
         if block in self.ledger or not self.ledger.can_keep(len(saved)):
             return
         for gone in self.ledger.keep(block, len(saved)):
-            self._path(gone).unlink(missing_ok=True)
+            _remove(self._path(gone))
         try:
             self._write(block, saved)
         except OSError as error:
@@ -83,11 +83,11 @@ class FactFolder:
 
     def drop(self, block: BlockId) -> None:
         self.ledger.drop(block)
-        self._path(block).unlink(missing_ok=True)
+        _remove(self._path(block))
 
     def forget(self, scope: str | None) -> None:
         for block in self.ledger.forget(scope):
-            self._path(block).unlink(missing_ok=True)
+            _remove(self._path(block))
 
     def _path(self, block: BlockId) -> Path:
         return self._folder / f"{block.digest}{SUFFIX}"
@@ -111,20 +111,21 @@ class FactFolder:
             return None
         if head is None or (head.origin, head.digest, head.scope) != (self._origin, block.digest, block.scope):
             return None
-        return saved if hashlib.sha256(saved).hexdigest() == head.sha256 else None
+        is_whole = len(saved) == head.num_bytes and hashlib.sha256(saved).hexdigest() == head.sha256
+        return saved if is_whole else None
 
     def _take_stock(self) -> None:
         """Enter what is there, the longest unused first; delete what cannot be used."""
         for leftover in self._folder.glob("*.new"):
-            leftover.unlink(missing_ok=True)
+            _remove(leftover)
         for path in sorted(self._folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime):
             head = self._usable_head(path)
             if head is None:
-                path.unlink(missing_ok=True)
+                _remove(path)
                 self.num_damaged += 1
                 continue
             for gone in self.ledger.keep(BlockId(head.digest, head.scope), head.num_bytes):
-                self._path(gone).unlink(missing_ok=True)
+                _remove(self._path(gone))
 
     def _usable_head(self, path: Path) -> _Head | None:
         try:
@@ -137,6 +138,14 @@ class FactFolder:
         if head is None or head.origin != self._origin or head.digest != path.stem or head.num_bytes != size:
             return None
         return head if self.ledger.can_keep(size) else None
+
+
+def _remove(path: Path) -> None:
+    """A file that cannot be deleted now is looked at again at the next start."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s could not be deleted (%s).", path, error.strerror)
 
 
 def _head_of(line: bytes) -> _Head | None:

@@ -118,7 +118,7 @@ class FakeBackend:
     """Keeps to `backend.FactBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
 
     An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail, `is_forgetful` lets
-    every restored cell have the wrong token.
+    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored.
     """
 
     block_problem = ""
@@ -132,6 +132,7 @@ class FakeBackend:
         self.batches: list[tuple[list[Span], str | None]] = []
         self.is_failing = False
         self.is_forgetful = False
+        self.is_damaging = False
 
     @property
     def shape(self) -> BackendShape:
@@ -181,7 +182,7 @@ class FakeBackend:
         return json.dumps([[cell.token, cell.voice, cell.position, cell.num_seen] for cell in cells]).encode()
 
     def restore(self, sequence: int, saved: bytes, start: int, num_tokens: int) -> None:
-        rows = json.loads(saved)
+        rows = json.loads(saved)[: -1 if self.is_damaging else None]
         if [position for _, _, position, _ in rows] != list(range(start, start + num_tokens)):
             raise EngineError("these cells are not those of the block")
         if self.num_cells_used + num_tokens > self._shape.num_cells:
