@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.engine.messages import EngineStatus
+from server.engine.messages import EngineStatus, FactStatus
 from server.feedback import Feedback
 from server.records import RequestRecord
 
@@ -103,9 +103,37 @@ class _EngineState(Collector):
         yield _gauge("engine_cells", "KV cells of the context", status.num_cells)
         yield _gauge("engine_cells_used", "KV cells in use, cached prefixes included", status.num_cells_used)
         yield _gauge("engine_adapters", "Adapters in memory", len(status.loaded_adapters))
+        yield from _fact_cache(status.facts)
         restarts = CounterMetricFamily("housevoice_engine_restarts", "Restarts after a crash")
         restarts.add_metric([], status.num_restarts)
         yield restarts
+
+
+def _fact_cache(facts: FactStatus) -> Iterator[Metric]:
+    yield _gauge(
+        "facts_in_blocks", "1 where sources are read as blocks that are computed once", facts.layout == "blocks"
+    )
+    blocks = CounterMetricFamily("housevoice_facts_blocks", "Fact blocks by where they were found", labels=["level"])
+    for level, count in (
+        ("context", facts.num_context_hits),
+        ("memory", facts.num_memory_hits),
+        ("disk", facts.num_disk_hits),
+        ("computed", facts.num_misses),
+    ):
+        blocks.add_metric([level], count)
+    yield blocks
+    kept = GaugeMetricFamily("housevoice_facts_bytes", "Size of the computed sources that are kept", labels=["level"])
+    kept.add_metric(["memory"], facts.num_memory_bytes)
+    kept.add_metric(["disk"], facts.num_disk_bytes)
+    yield kept
+    for name, text, value in (
+        ("facts_saved_tokens", "Prompt tokens that did not have to be computed again", facts.num_saved_tokens),
+        ("facts_restored_tokens", "Those of them that came from memory or disk", facts.num_restored_tokens),
+        ("facts_damaged", "Kept blocks that could not be used and were dropped", facts.num_damaged),
+    ):
+        counter = CounterMetricFamily(f"housevoice_{name}", text)
+        counter.add_metric([], value)
+        yield counter
 
 
 class _IndexState(Collector):

@@ -20,7 +20,7 @@ from pathlib import Path
 from config.errors import EngineError, HousevoiceError, ModelError
 from config.settings import EngineSettings
 from server.engine.adapter_check import check_in_own_process
-from server.engine.factfiles import FactStorage
+from server.engine.factfiles import FactStorage, forget_files
 from server.engine.messages import (
     AdapterRef,
     EngineStatus,
@@ -113,6 +113,8 @@ class EngineClient:
         await asyncio.to_thread(check_in_own_process, self._model, adapter)
 
     async def drop_prefixes(self, scope: str | None = None) -> None:
+        if self._storage is not None and scope is None:
+            await asyncio.to_thread(forget_files, self._storage.folder)  # even where no engine runs that could do it
         if self._child is not None:
             self._child.send(DropPrefixes(scope))
 

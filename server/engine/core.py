@@ -22,7 +22,7 @@ from server.engine.running import Job, Running
 from server.engine.scheduler import Plan, Scheduler
 from server.engine.schema import SchemaCompiler
 from server.engine.shelf import AdapterShelf
-from server.engine.validation import clip_answer, refuse_invalid
+from server.engine.validation import clip_answer, refuse_bounds, refuse_invalid
 
 WORTH_WAITING_TOKENS = 8
 """A prefix that another request is just computing is waited for, rather than computed twice, from this length on."""
@@ -62,7 +62,7 @@ class EngineCore:
         """Queue it, or publish its FailedEvent at once."""
         try:
             refuse_invalid(request, self._pieces.size, self._max_tokens)
-            layout = Layout(request.fact_bounds) if self._blocks else PLAIN
+            layout = self._layout_of(request)
             if len(self._queue) + len(self._running) >= self._settings.max_queued + self._max_running:
                 raise _Overloaded(f"{len(self._queue)} requests are waiting already.")
             schema = None if request.json_schema is None else self._schemas.compile(request.json_schema)
@@ -137,6 +137,12 @@ class EngineCore:
         max_bytes = settings.fact_disk_bytes
         folder = FactFolder(storage.folder, origin.hexdigest(), max_bytes) if storage and max_bytes else None
         return BlockReader(backend, self._store, FactShelf(settings.fact_memory_bytes, folder), origin.digest())
+
+    def _layout_of(self, request: GenerateRequest) -> Layout:
+        if self._blocks is None:
+            return PLAIN
+        refuse_bounds(request)
+        return Layout(request.fact_bounds)
 
     def _attach_blocks(self) -> None:
         if self._blocks:

@@ -140,6 +140,12 @@ class FactFolder:
         return head if self.ledger.can_keep(size) else None
 
 
+def forget_files(folder: Path) -> None:
+    """Delete all blocks. An engine that runs meanwhile misses them, and must be told to forget its own."""
+    for path in (*folder.glob(f"*{SUFFIX}"), *folder.glob("*.new")):
+        _remove(path)
+
+
 def _remove(path: Path) -> None:
     """A file that cannot be deleted now is looked at again at the next start."""
     try:

@@ -71,7 +71,7 @@ class BlockWork:
 class Running:
     """A job with a sequence. `num_computed` tokens are in it; `pending` is sampled and not yet in it.
 
-    block: what is computed first, to be attached to the sequence. is_waiting: for a block that another request computes.
+    block: what is computed first, to be attached to the sequence. is_waiting: for a block that another one computes.
     """
 
     job: Job

@@ -24,7 +24,6 @@ def refuse_invalid(request: GenerateRequest, vocabulary_size: int, max_request_t
     _refuse_tokens("logit_bias", [token for token, _ in request.sampling.logit_bias], vocabulary_size)
     if request.adapter is not None and not 0 <= request.voice_boundary <= num_prompt:
         raise BadRequestError(f"voice_boundary = {request.voice_boundary} is not within {num_prompt} tokens.")
-    _refuse_bounds(request)
     if any(not stop for stop in request.stop):
         raise BadRequestError("A stop string is empty.", "stop")
 
@@ -34,8 +33,11 @@ def clip_answer(request: GenerateRequest, max_request_tokens: int) -> int:
     return min(request.max_tokens, max_request_tokens - len(request.tokens))
 
 
-def _refuse_bounds(request: GenerateRequest) -> None:
-    """Blocks stand behind a prefix and before the voice boundary, and the question behind them; none is empty."""
+def refuse_bounds(request: GenerateRequest) -> None:
+    """Where prompts are read in blocks: none is empty, and they stand behind a prefix, before the boundary and the end.
+
+    Raises BadRequestError.
+    """
     bounds = request.fact_bounds
     last = min(len(request.tokens) - 1, request.voice_boundary if request.adapter else len(request.tokens))
     is_rising = all(begin < end for begin, end in pairwise((0, *bounds)))

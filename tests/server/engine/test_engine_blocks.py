@@ -1,4 +1,4 @@
-"""Fact blocks on the fake backend: any order, any brand, any level, always the answer that is computed in one's head."""
+"""Fact blocks on the fake backend: any order, any brand, any level, always the answer computed in one's head."""
 
 import random
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import EngineSettings
+from server.engine.backend import BackendShape
 from server.engine.factfiles import FactStorage
 from server.engine.fake import DEFAULT_SHAPE, FakeBackend, expected_answer
 from server.engine.layout import Layout
@@ -247,9 +248,10 @@ def test_choices_of_one_prompt_compute_it_once(make_bench: MakeBench) -> None:
     requests = [ask(str(number), LEAVE, PAY, adapter=BRAND_A) for number in range(3)]
     run(bench, *requests)
     assert facts(bench).num_misses == 2
-    assert sorted(bench.finished(str(number)).num_cached_tokens for number in range(3))[1:] == [
-        len(requests[0].tokens) - 1
-    ] * 2
+    assert (
+        sorted(bench.finished(str(number)).num_cached_tokens for number in range(3))[1:]
+        == [len(requests[0].tokens) - 1] * 2
+    )
 
 
 @pytest.mark.parametrize("bounds", [(9,), (0, 9), (9, 9, 12), (9, 200), (12, 9)])
@@ -275,9 +277,13 @@ def test_blocks_behind_the_voice_boundary_are_refused(make_bench: MakeBench) -> 
     ],
 )
 def test_where_the_self_test_fails_prompts_are_read_in_one_piece(
-    settings: EngineSettings, change: dict[str, object], shape: object, reason: str, caplog: pytest.LogCaptureFixture
+    settings: EngineSettings,
+    change: dict[str, object],
+    shape: BackendShape,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bench = Bench(settings, shape, prepare=lambda backend: [setattr(backend, *item) for item in change.items()])  # type: ignore[arg-type]
+    bench = Bench(settings, shape, prepare=lambda backend: vars(backend).update(change))
     bench.backend.is_failing = False
     request = ask("1", LEAVE, PAY)
     bench.core.submit(request)

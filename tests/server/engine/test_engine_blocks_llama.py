@@ -139,9 +139,7 @@ def test_the_self_test_passes_and_leaves_the_context_empty(open_model: OpenModel
     model.core.check_integrity()
 
 
-def test_the_self_test_notices_cells_that_come_back_otherwise(
-    stories_path: Path, settings: EngineSettings
-) -> None:
+def test_the_self_test_notices_cells_that_come_back_otherwise(stories_path: Path, settings: EngineSettings) -> None:
     class Shifted(LlamaBackend):
         """A library whose saved form has changed: values come back in other rows."""
 
