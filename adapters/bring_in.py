@@ -11,21 +11,23 @@ from pathlib import Path
 from adapters.convert import convert_adapter
 from adapters.gguf_check import check_adapter
 from adapters.registry import Card
+from adapters.training.recipe import Lora
 from config.errors import BadRequestError
 from config.models import ModelFile
 
 ORIGIN_KEYS = ("base_model_name_or_path", "r", "lora_alpha", "target_modules", "peft_version")
 
 
-def bring_in(source: Path, brand: str, base: ModelFile, work: Path) -> tuple[Path, Card]:
+def bring_in(source: Path, brand: str, base: ModelFile, work: Path, lora: Lora = "activated") -> tuple[Path, Card]:
     """A checked GGUF file, ready for `Registry.register`, and its card. `work`: where a converted one is written.
 
+    lora: where a converted one is to be on; a GGUF file says so itself, and counts as activated where it does not.
     Raises BadRequestError with the reason why it cannot be used.
     """
     source = source.expanduser()
     if source.is_dir():
-        card: dict[str, object] = {"imported_from": "PEFT", **_peft_origin(source)}
-        gguf = convert_adapter(source, base.path, base.sha256, brand, work / "adapter.gguf")
+        card: dict[str, object] = {"imported_from": "PEFT", "lora": lora, **_peft_origin(source)}
+        gguf = convert_adapter(source, base.path, base.sha256, brand, work / "adapter.gguf", lora)
     elif source.is_file():
         card = {"imported_from": "GGUF", "file_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
         gguf = source

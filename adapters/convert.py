@@ -1,22 +1,24 @@
 """A PEFT LoRA folder rewritten as a GGUF adapter for one base.
 
-What GGUF can say is kept exactly (the scale as alpha, rsLoRA folded into it); what it cannot say is refused by name
-and never dropped: DoRA, biases, trained embeddings or heads, scales that differ between layers.
+What GGUF can say is kept exactly: ranks that differ between layers as they are, scales (rsLoRA, alpha_pattern) as one
+alpha and, where layers differ, folded into their matrices. What it cannot say is refused by name and never dropped:
+DoRA, biases, trained embeddings, bases changed by the initialisation, and settings that this release does not know.
 """
 
-import json
-import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.lora_header import ALPHA_KEY, BASE_KEY, PROMPT_KEY
+from adapters.identity import template_sha256
+from adapters.lora_header import ALPHA_KEY, BASE_KEY, LORA_KEY, PROMPT_KEY, TEMPLATE_KEY, TOKENIZER_KEY
+from adapters.peft_config import PeftConfig, read_peft_config
+from adapters.safe_weights import read_weights
+from adapters.training.recipe import Lora
 from config.errors import BadRequestError, ModelError
 from config.gguf_header import GgufHeader, read_header
 from config.prompt import PROMPT_VERSION
@@ -27,6 +29,7 @@ PERMUTED = {"llama": ("attn_q", "attn_k")}
 """Tensors whose rows the GGUF of this architecture holds in another order than transformers (rotary pairs)."""
 KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 
+ROUNDING = 1e-9
 Matrix = NDArray[np.float32]
 
 
@@ -38,10 +41,13 @@ class LoraPair:
     b: Matrix
 
 
-def convert_adapter(peft_folder: Path, base: Path, base_sha256: str, name: str, output: Path) -> Path:
+def convert_adapter(
+    peft_folder: Path, base: Path, base_sha256: str, name: str, output: Path, lora: Lora = "activated"
+) -> Path:
     """Write `output`, a GGUF LoRA in float16, and return it; nothing is left where something is wrong.
 
-    Raises BadRequestError for an adapter that GGUF cannot express or that does not belong to this architecture.
+    lora: where in the prompt it is to be on, see `adapters.training.recipe`. Raises BadRequestError for an adapter that
+    GGUF cannot express or that does not belong to this architecture.
     """
     header = read_header(base)
     if header.architecture not in ARCHITECTURES:
@@ -49,73 +55,37 @@ def convert_adapter(peft_folder: Path, base: Path, base_sha256: str, name: str, 
             f"Adapters for the architecture {header.architecture!r} cannot be converted.",
             f"Use a base of {', '.join(ARCHITECTURES)}.",
         )
-    config = _read_config(peft_folder)
-    _refuse_inexpressible(config)
-    pairs = _read_pairs(peft_folder)
+    config = read_peft_config(peft_folder)
+    pairs = {layer: _scaled(layer, pair, config) for layer, pair in _read_pairs(peft_folder).items()}
     tensors = {name: _reordered(pair, name, header) for name, pair in _renamed(pairs, header).items()}
     partial = output.with_name(f"{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
-    _write(partial, tensors, header, {ALPHA_KEY: _alpha(config), BASE_KEY: base_sha256, "general.name": name})
+    origin = {BASE_KEY: base_sha256, TOKENIZER_KEY: header.tokenizer_sha256, TEMPLATE_KEY: template_sha256(header)}
+    values: dict[str, str | float] = {ALPHA_KEY: config.alpha, LORA_KEY: lora, **origin, "general.name": name}
+    _write(partial, tensors, header, values)
     os.replace(partial, output)  # noqa: PTH105
     return output
 
 
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadRequestError(f"{folder} is no PEFT adapter folder: {error}.") from error
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise BadRequestError(f"The adapter in {folder} is not a LoRA.", hint="Train it with peft_type LORA.")
-    return config
-
-
-def _refuse_inexpressible(config: Mapping[str, Any]) -> None:
-    """Each feature that changes the arithmetic beyond one pair and one scale for each layer."""
-    features = {
-        "DoRA": config.get("use_dora"),
-        "modules_to_save": config.get("modules_to_save"),
-        f"bias = {config.get('bias')!r}": config.get("bias", "none") != "none",
-        "lora_bias": config.get("lora_bias"),
-        "rank_pattern": config.get("rank_pattern"),
-        "alpha_pattern": config.get("alpha_pattern"),
-        "fan_in_fan_out": config.get("fan_in_fan_out"),
-        "trainable_token_indices": config.get("trainable_token_indices"),
-        "layer_replication": config.get("layer_replication"),
-        "target_parameters": config.get("target_parameters"),
-        "aLoRA invocation tokens": config.get("alora_invocation_tokens"),
-    }
-    used = [name for name, value in features.items() if value]
-    if used:
-        raise BadRequestError(f"The adapter uses {', '.join(used)}, which GGUF LoRA cannot express.")
-
-
-def _alpha(config: Mapping[str, Any]) -> float:
-    """llama.cpp scales by alpha / rank; rsLoRA's alpha / sqrt(rank) is folded into alpha."""
-    alpha, rank = float(config["lora_alpha"]), int(config["r"])
-    return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
+def _scaled(layer: str, pair: LoraPair, config: PeftConfig) -> LoraPair:
+    """llama.cpp scales each pair by alpha / its rank; what PEFT does beyond that goes into b."""
+    rank = pair.a.shape[0]
+    if rank != config.rank_of(layer):
+        raise BadRequestError(
+            f"The adapter's matrices for {layer} have rank {rank}; its configuration says {config.rank_of(layer)}."
+        )
+    factor = config.scale_of(layer) / (config.alpha / rank)
+    return pair if abs(factor - 1) < ROUNDING else replace(pair, b=pair.b * np.float32(factor))
 
 
 def _read_pairs(folder: Path) -> dict[str, LoraPair]:
     """By layer name in transformers, e.g. model.layers.0.mlp.up_proj."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = folder / "adapter_model.safetensors"
-    if not path.exists():
-        raise BadRequestError(
-            f"{folder} has no {path.name}.", hint="Pickled weights (.bin) are not read: they are code."
-        )
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, KeyError) as error:
-        raise BadRequestError(f"{path} is damaged: {error}.") from error
     sides: dict[str, dict[str, Matrix]] = {}
-    for key, tensor in tensors.items():
+    for key, tensor in read_weights(folder / "adapter_model.safetensors").items():
         match = KEY.fullmatch(key)
         if match is None:
             raise BadRequestError(f"The adapter's tensor {key} is no LoRA matrix of a layer.")
-        sides.setdefault(match["layer"], {})[match["side"]] = tensor.astype(np.float32)
+        sides.setdefault(match["layer"], {})[match["side"]] = tensor
     return {layer: _pair(layer, found) for layer, found in sides.items()}
 
 
@@ -163,6 +133,14 @@ def interleave_rotary(rows: Matrix, num_heads: int) -> Matrix:
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
+def _half(matrix: Matrix, name: str) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = matrix.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise BadRequestError(f"The adapter's values for {name} are not finite in float16.")
+    return half
+
+
 def _write(path: Path, tensors: Mapping[str, LoraPair], header: GgufHeader, values: Mapping[str, str | float]) -> None:
     import gguf
 
@@ -176,8 +154,8 @@ def _write(path: Path, tensors: Mapping[str, LoraPair], header: GgufHeader, valu
         else:
             writer.add_float32(key, value)
     for name in sorted(tensors):
-        writer.add_tensor(f"{name}.lora_a", tensors[name].a.astype(np.float16))
-        writer.add_tensor(f"{name}.lora_b", tensors[name].b.astype(np.float16))
+        writer.add_tensor(f"{name}.lora_a", _half(tensors[name].a, name))
+        writer.add_tensor(f"{name}.lora_b", _half(tensors[name].b, name))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

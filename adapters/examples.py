@@ -9,7 +9,7 @@ place of the brand's instructions. Other keys of a row are left alone.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -93,12 +93,12 @@ def read_examples(path: Path, instructions: str) -> tuple[Example, ...]:
     Raises BadRequestError that lists every bad row with its line number, or says that the file has no rows.
     """
     try:
-        parsed = parse_examples(path.read_text(encoding="utf-8-sig").splitlines(), instructions)
+        parsed = parse_examples(path.read_text(encoding="utf-8-sig").split("\n"), instructions)
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequestError(f"The example file {path} cannot be read: {error}.", "training_file") from error
     if parsed.problems:
         raise BadRequestError(
-            f"{path} has {len(parsed.problems)} bad rows:\n{_listed(parsed.problems)}",
+            f"{path} has {len(parsed.problems)} bad rows:\n{listed_problems(parsed.problems)}",
             "training_file",
             hint="Mend or remove these rows.",
         )
@@ -108,7 +108,10 @@ def read_examples(path: Path, instructions: str) -> tuple[Example, ...]:
 
 
 def parse_examples(lines: Iterable[str], instructions: str) -> ParsedExamples:
-    """Read JSONL lines; blank lines are skipped. Never raises for a bad row."""
+    """Read JSONL lines; blank lines are skipped. Never raises for a bad row.
+
+    Lines end in a line feed alone: str.splitlines would cut at U+2028 too, which may stand inside JSON text.
+    """
     examples: list[Example] = []
     problems: list[RowProblem] = []
     for number, line in enumerate(lines, 1):
@@ -130,6 +133,8 @@ def _parse_row(line: str, number: int, instructions: str) -> Example:
         raise _BadRowError("not valid JSON (nested too deeply)") from error
     except ValidationError as error:
         raise _BadRowError(_explain(error)) from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise _BadRowError(f"not valid JSON ({error})") from error
     own = "\n\n".join(message.text for message in row.messages if message.is_instruction)
     turns = [message for message in row.messages if not message.is_instruction]
     answer = _answer(turns, len(row.sources))
@@ -167,7 +172,8 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {first['msg'].lower()}" if where else "not a JSON object"
 
 
-def _listed(problems: tuple[RowProblem, ...]) -> str:
+def listed_problems(problems: Sequence[RowProblem]) -> str:
+    """The first of them, a line each."""
     shown = [f"  line {problem.line}: {problem.reason}" for problem in problems[:MAX_SHOWN]]
     hidden = len(problems) - len(shown)
     return "\n".join([*shown, f"  and {hidden} more"] if hidden else shown)

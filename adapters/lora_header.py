@@ -5,6 +5,7 @@ heavy: the engine's process checks with it too.
 """
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 from config.errors import BadRequestError, ModelError
@@ -12,6 +13,10 @@ from config.gguf_header import GgufHeader, TensorInfo, read_header
 
 SIDE_A, SIDE_B = ".lora_a", ".lora_b"
 ALPHA_KEY, BASE_KEY, PROMPT_KEY = "adapter.lora.alpha", "housevoice.base_sha256", "housevoice.prompt_version"
+TOKENIZER_KEY, TEMPLATE_KEY = "housevoice.tokenizer_sha256", "housevoice.template_sha256"
+LORA_KEY, ACTIVATED, PLAIN = "housevoice.lora", "activated", "plain"
+"""Where in a prompt the adapter is on: from the voice boundary, or from the first token. Files of others, and of our
+earlier releases, do not say; they are used as activated ones."""
 ELEMENT_BYTES = {0: 4.0, 1: 2.0, 8: 34 / 32, 30: 2.0}
 """Bytes of one element by ggml type: F32, F16, Q8_0, BF16."""
 MAX_RANK = 1_024
@@ -39,6 +44,14 @@ def changed_tensors(header: GgufHeader) -> list[str]:
     return sorted({name.removesuffix(SIDE_A).removesuffix(SIDE_B) for name in header.tensors})
 
 
+@lru_cache(maxsize=256)
+def is_plain(path: Path, sha256: str) -> bool:
+    """Whether this adapter was trained to be on from the first token. `sha256`: versions never change, so it is asked
+    once. Raises ModelError where the file cannot be read.
+    """
+    return read_header(path).text(LORA_KEY) == PLAIN
+
+
 def refusal(header: GgufHeader, reason: str) -> BadRequestError:
     return BadRequestError(f"The adapter {header.path.name} {reason}.", "adapter")
 
@@ -49,6 +62,9 @@ def _check_kind(header: GgufHeader, base: GgufHeader) -> None:
         raise refusal(header, f"has general.type {kind[0]!r} and adapter.type {kind[1]!r}, not 'adapter' and 'lora'")
     if header.architecture != base.architecture:
         raise refusal(header, f"is for architecture {header.architecture!r}; the base is {base.architecture!r}")
+    lora = header.metadata.get(LORA_KEY, ACTIVATED)
+    if lora not in (ACTIVATED, PLAIN):
+        raise refusal(header, f"has {LORA_KEY} {lora!r}, which is neither {ACTIVATED!r} nor {PLAIN!r}")
     alpha = header.metadata.get(ALPHA_KEY)
     if not isinstance(alpha, float) or not math.isfinite(alpha) or alpha <= 0:
         raise refusal(header, f"has {ALPHA_KEY} {alpha!r}")

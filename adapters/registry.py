@@ -3,25 +3,29 @@
 A version's file and card are complete on disk before its row is written, so what the registry names is always whole.
 """
 
-import hashlib
 import json
-import os
-import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
-from adapters.lora_header import BASE_KEY, PROMPT_KEY
+from adapters import rollout
+from adapters.identity import Identity, differences
+from adapters.kept_rows import are_kept, keep_rows
+from adapters.lora_header import BASE_KEY, PROMPT_KEY, TEMPLATE_KEY, TOKENIZER_KEY
+from adapters.rollout import BASE, Canary, FileState, Retirement
+from adapters.version import ADAPTER_FILE, AdapterVersion, Card, file_sha256, retired, store
 from config.brands import NAME
 from config.database import migrate, open_database
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
-from config.gguf_header import read_header
+from config.gguf_header import GgufHeader, read_header
 from config.prompt import PROMPT_VERSION
+
+__all__ = ["BASE", "AdapterVersion", "Card", "Registry", "file_sha256"]
 
 COMPONENT = "adapters"
 MIGRATIONS = (
@@ -50,68 +54,55 @@ MIGRATIONS = (
     INSERT INTO adapter_activations (brand, version, unix_seconds)
         SELECT brand, version, created_unix_seconds FROM adapter_versions WHERE is_active
     """,
+    rollout.MIGRATION,
 )
 MAX_DIGITS = 9
-BASE = 0
-"""As a version: the base, without an adapter."""
-
-ADAPTER_FILE, CARD_FILE = "adapter.gguf", "card.json"
-
-Card = Mapping[str, object]
-"""What is to be remembered about how an adapter was made; JSON values. Shown to people, never acted on."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterVersion:
-    """One immutable version. base_sha256 is "" for a file that does not say what it was trained on."""
-
-    brand: str
-    version: int
-    path: Path
-    sha256: str
-    base_sha256: str
-    prompt_version: int
-    created_unix_seconds: int
-    is_active: bool
-    card: Card = field(default_factory=dict, hash=False)
-
-    @property
-    def name(self) -> str:
-        return f"{self.brand}@{self.version}"
 
 
 class Registry:
-    """Thread-safe. One process at a time, the owner of the data directory."""
+    """Thread-safe. One process at a time, the owner of the data directory.
 
-    def __init__(self, data: DataDirectory, connection: sqlite3.Connection) -> None:
+    served: what is served now; versions that were trained for anything else cannot be put to use. None checks nothing.
+    """
+
+    def __init__(self, data: DataDirectory, connection: sqlite3.Connection, served: Identity | None = None) -> None:
         self._data = data
         self._connection = connection
+        self.served = served
         self._statement = threading.Lock()
         self._registering = threading.Lock()
 
     @classmethod
-    def open(cls, data: DataDirectory) -> "Registry":
+    def open(cls, data: DataDirectory, served: Identity | None = None) -> "Registry":
         """Raises DataDirectoryError where a newer release wrote the tables."""
         connection = open_database(data.database)
         migrate(connection, COMPONENT, MIGRATIONS)
-        return cls(data, connection)
+        return cls(data, connection, served)
 
     def close(self) -> None:
         with self._statement:
             self._connection.close()
 
-    def register(self, brand: str, gguf: Path, card: Card) -> AdapterVersion:
+    def register(
+        self, brand: str, gguf: Path, card: Card, rows: Sequence[Path] = (), fits: Identity | None = None
+    ) -> AdapterVersion:
         """Copy a checked file (see `adapters.gguf_check`) in as the brand's next version, not active yet.
 
-        The same file again gives the version that it already is. Raises BadRequestError for a name that is no brand's
-        or a file that cannot be read.
+        rows: the example files it was trained and validated on, kept for training it again. fits: what it was checked
+        against, which is what is served where it is left out; a file that does not say what it was made for belongs to
+        that. The same file again gives the version that it already is. Raises BadRequestError for a name that is no
+        brand's, a file that cannot be read, or one that was retired.
         """
         if not NAME.fullmatch(brand):
             raise BadRequestError(f"{brand!r} is no brand name.", "brand")
         with self._registering:
             sha256 = file_sha256(gguf)
             known = self._select("brand = ? AND sha256 = ?", brand, sha256)
-            return known[0] if known else self._add(brand, gguf, sha256, card)
+            if known and known[0].retirement:
+                raise retired(known[0], known[0].retirement)
+            for path in rows:
+                keep_rows(self._data, path)
+            return known[0] if known else self._add(brand, gguf, sha256, card, fits or self.served)
 
     def versions(self, brand: str | None = None) -> list[AdapterVersion]:
         """Oldest first within each brand; all brands for None."""
@@ -124,78 +115,199 @@ class Registry:
         found = self._select("brand = ? AND version = ?", brand, int(number)) if is_number else []
         if found:
             return found[0]
-        known = ", ".join(version.name for version in self.versions(brand)) or "none"
-        raise NotFoundError(f"There is no adapter {name!r}.", "adapter_not_found", f"Known for this brand: {known}.")
+        return _unknown(name, self.versions(brand))
 
     def active(self, brand: str) -> AdapterVersion | None:
         found = self._select("brand = ? AND is_active", brand)
         return found[0] if found else None
 
     def activate(self, brand: str, version: int) -> AdapterVersion:
-        """From now on `active(brand)`; the version that was active stays registered. Raises NotFoundError."""
-        chosen = self.get(f"{brand}@{version}")
+        """From now on `active(brand)`; the version that was active stays registered. A canary of it has served its
+        purpose and ends. Raises NotFoundError, and BadRequestError where it does not fit or is retired.
+        """
         with self._transaction() as connection:
-            _use(connection, brand, version)
-            _remember(connection, brand, version)
-        return self.get(chosen.name)
+            self.check(self._one(connection, brand, version))
+            rollout.use(connection, brand, version)
+            rollout.remember(connection, brand, version)
+            rollout.end_canary(connection, brand, version)
+        return self.get(f"{brand}@{version}")
 
     def deactivate(self, brand: str) -> None:
         """The brand goes back to the base; nothing happens where none is active."""
         if self.active(brand) is None:
             return
         with self._transaction() as connection:
-            _use(connection, brand, BASE)
-            _remember(connection, brand, BASE)
+            rollout.use(connection, brand, BASE)
+            rollout.remember(connection, brand, BASE)
 
     def roll_back(self, brand: str) -> AdapterVersion | None:
         """What was in use before what is in use now; None for the base without an adapter. Once more goes further back.
 
-        Raises NotFoundError where nothing else was ever in use.
+        Retired versions are passed over. Raises NotFoundError where nothing else was ever in use, and BadRequestError
+        where it does not fit what is served.
         """
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT place, version FROM adapter_activations WHERE brand = ? ORDER BY place DESC", (brand,)
+                "SELECT place, version, unix_seconds IS NOT NULL AS is_retired FROM"
+                " (SELECT place, brand, version FROM adapter_activations)"
+                " LEFT JOIN adapter_retirements USING (brand, version) WHERE brand = ? ORDER BY place DESC",
+                (brand,),
             ).fetchall()
-            before = next((row for row in rows if row["version"] != rows[0]["version"]), None)
+            usable = (row for row in rows if row["version"] != rows[0]["version"] and not row["is_retired"])
+            before = next(usable, None)
             if before is None:
                 raise NotFoundError(
                     f"Nothing but the present version was in use for {brand!r} before.",
                     "adapter_not_found",
                     "housevoice adapter list shows the versions that can be activated.",
                 )
-            _use(connection, brand, before["version"])
+            if before["version"] != BASE:
+                self.check(self._one(connection, brand, before["version"]))
+            rollout.use(connection, brand, before["version"])
+            rollout.end_canary(connection, brand, before["version"])
             connection.execute(
                 "DELETE FROM adapter_activations WHERE brand = ? AND place > ?", (brand, before["place"])
             )
         return self.active(brand)
 
-    def _add(self, brand: str, gguf: Path, sha256: str, card: Card) -> AdapterVersion:
+    def activations(self, brand: str) -> list[int]:
+        """Versions in the order in which they came into use, as far back as `roll_back` goes; 0 is the base."""
+        with self._statement:
+            rows = self._connection.execute(
+                "SELECT version FROM adapter_activations WHERE brand = ? ORDER BY place", (brand,)
+            ).fetchall()
+        return [row["version"] for row in rows]
+
+    def check(self, version: AdapterVersion) -> None:
+        """Raises BadRequestError where it is retired, or was trained for something else than what is served."""
+        if version.retirement:
+            raise retired(version, version.retirement)
+        if reason := self.mismatch(version):
+            raise BadRequestError(reason, "version", "adapter_mismatch", self.how_to_retrain(version))
+
+    def mismatch(self, version: AdapterVersion) -> str:
+        """Why it cannot be used with what is served, in one sentence; empty where it can."""
+        found = differences(version.identity, self.served) if self.served else []
+        return f"The adapter {version.name} was trained for {' and '.join(found)}." if found else ""
+
+    def how_to_retrain(self, version: AdapterVersion) -> str:
+        """The command, for whoever meets a version that does not fit any more."""
+        if are_kept(self._data, version.card.get("examples_sha256")):
+            return f"Train it again: housevoice adapter upgrade --brand {version.brand}"
+        return f"Train it again: housevoice adapter train {version.brand} EXAMPLES.jsonl"
+
+    def canary(self, brand: str) -> Canary | None:
+        """One that does not fit what is served counts as none: an experiment never fails anybody's request."""
+        found = self.canaries().get(brand)
+        return found if found and not self.mismatch(self.get(found.name)) else None
+
+    def canaries(self) -> dict[str, Canary]:
+        """By brand, those included that do not fit what is served."""
+        with self._statement:
+            return rollout.read_canaries(self._connection)
+
+    def start_canary(self, brand: str, version: int, share: float, keys: Sequence[str] = ()) -> Canary:
+        """Beside the active version, from the next request on; takes the place of another canary of the brand.
+
+        Raises NotFoundError, and BadRequestError for a version that is active, retired or of another base.
+        """
+        canary = Canary(brand, version, share, tuple(keys), int(time.time()))
+        if not 0 <= share <= 1 or (share == 0 and not keys):
+            raise BadRequestError(f"A share of {share} is no canary.", "share", hint="Send 0 to 1, or name keys.")
+        with self._transaction() as connection:
+            chosen = self._one(connection, brand, version)
+            self.check(chosen)
+            if chosen.is_active:
+                raise BadRequestError(f"{chosen.name} is active: everybody gets it already.", "version")
+            rollout.put_canary(connection, canary)
+        return canary
+
+    def stop_canary(self, brand: str) -> None:
+        """Everybody gets the active version again; nothing happens where there is no canary."""
+        with self._transaction() as connection:
+            rollout.end_canary(connection, brand)
+
+    def retire(self, brand: str, version: int, reason: str, *, deletes_file: bool = False) -> AdapterVersion:
+        """Never used again, whoever asks for it. The file stays until `delete_retired_files`, or for good.
+
+        Raises NotFoundError, and BadRequestError for the active version.
+        """
+        with self._transaction() as connection:
+            chosen = self._one(connection, brand, version)
+            if chosen.is_active:
+                raise BadRequestError(
+                    f"{chosen.name} is active.",
+                    "version",
+                    hint=f"Activate another first: housevoice adapter activate {brand}@N ({brand}@0 is the base).",
+                )
+            rollout.retire(connection, brand, version, reason, FileState.LEAVING if deletes_file else FileState.KEPT)
+        return self.get(chosen.name)
+
+    def delete_retired_files(self) -> list[str]:
+        """Those whose deletion was asked for; returns the versions' names. Nothing that runs may need them any more."""
+        leaving = [v for v in self.versions() if v.retirement and v.retirement.file is FileState.LEAVING]
+        for version in leaving:
+            version.path.unlink(missing_ok=True)
+            with self._transaction() as connection:
+                connection.execute(
+                    "UPDATE adapter_retirements SET file = ? WHERE brand = ? AND version = ?",
+                    (FileState.DELETED, version.brand, version.version),
+                )
+        return [version.name for version in leaving]
+
+    def stage(self, brand: str, version: int) -> None:
+        """Activate it when a base that it fits is served: see `activate_staged`. Raises as `retire` does."""
+        with self._transaction() as connection:
+            chosen = self._one(connection, brand, version)
+            if chosen.retirement:
+                raise retired(chosen, chosen.retirement)
+            connection.execute("INSERT OR REPLACE INTO adapter_stagings VALUES (?, ?)", (brand, version))
+
+    def activate_staged(self) -> list[str]:
+        """Activate what waited for the base that is served now; returns the versions' names."""
+        with self._statement:
+            rows = self._connection.execute("SELECT brand, version FROM adapter_stagings").fetchall()
+        fitting = [v for row in rows if not self.mismatch(v := self.get(f"{row['brand']}@{row['version']}"))]
+        for version in fitting:
+            self.activate(version.brand, version.version)
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM adapter_stagings WHERE brand = ?", (version.brand,))
+        return [version.name for version in fitting]
+
+    def _add(self, brand: str, gguf: Path, sha256: str, card: Card, fits: Identity | None) -> AdapterVersion:
+        """The card's parent: what the brand used when this was made, unless the card knows better."""
         version = max((known.version for known in self.versions(brand)), default=0) + 1
-        header = read_header(gguf)
+        identity = _identity(read_header(gguf), fits)
+        parent = self.active(brand)
         made = AdapterVersion(
             brand=brand,
             version=version,
             path=self._folder(brand, version) / ADAPTER_FILE,
             sha256=sha256,
-            base_sha256=header.text(BASE_KEY),
-            prompt_version=header.number(PROMPT_KEY, PROMPT_VERSION),
+            base_sha256=identity.base_sha256,
+            prompt_version=identity.prompt_version,
             created_unix_seconds=int(time.time()),
             is_active=False,
-            card=dict(card),
+            card={"parent": parent.name if parent else None, **card},
+            tokenizer_sha256=identity.tokenizer_sha256,
+            template_sha256=identity.template_sha256,
         )
-        _store(made, gguf)
+        store(made, gguf)
+        row = {
+            "brand": brand,
+            "version": version,
+            "sha256": sha256,
+            "base_sha256": made.base_sha256,
+            "prompt_version": made.prompt_version,
+            "created_unix_seconds": made.created_unix_seconds,
+            "card": json.dumps(made.card),
+            "tokenizer_sha256": made.tokenizer_sha256,
+            "template_sha256": made.template_sha256,
+        }
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO adapter_versions VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
-                (
-                    brand,
-                    version,
-                    sha256,
-                    made.base_sha256,
-                    made.prompt_version,
-                    made.created_unix_seconds,
-                    json.dumps(made.card),
-                ),
+                f"INSERT INTO adapter_versions ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                tuple(row.values()),
             )
         return made
 
@@ -204,12 +316,23 @@ class Registry:
 
     def _select(self, condition: str, *values: str | int) -> list[AdapterVersion]:
         with self._statement:
-            rows = self._connection.execute(
-                f"SELECT * FROM adapter_versions WHERE {condition} ORDER BY brand, version", values
-            ).fetchall()
+            return self._read(self._connection, condition, *values)
+
+    def _one(self, connection: sqlite3.Connection, brand: str, version: int) -> AdapterVersion:
+        """Inside a transaction. Raises NotFoundError, naming the versions that exist."""
+        found = self._read(connection, "brand = ? AND version = ?", brand, version)
+        return found[0] if found else _unknown(f"{brand}@{version}", self._read(connection, "brand = ?", brand))
+
+    def _read(self, connection: sqlite3.Connection, condition: str, *values: str | int) -> list[AdapterVersion]:
+        rows = connection.execute(
+            "SELECT * FROM adapter_versions LEFT JOIN adapter_retirements USING (brand, version)"
+            f" WHERE {condition} ORDER BY brand, version",
+            values,
+        ).fetchall()
         return [self._version(row) for row in rows]
 
     def _version(self, row: sqlite3.Row) -> AdapterVersion:
+        retired = row["unix_seconds"]
         return AdapterVersion(
             brand=row["brand"],
             version=row["version"],
@@ -220,6 +343,9 @@ class Registry:
             created_unix_seconds=row["created_unix_seconds"],
             is_active=bool(row["is_active"]),
             card=json.loads(row["card"]),
+            tokenizer_sha256=row["tokenizer_sha256"],
+            template_sha256=row["template_sha256"],
+            retirement=Retirement(retired, row["reason"], FileState(row["file"])) if retired is not None else None,
         )
 
     @contextmanager
@@ -235,59 +361,16 @@ class Registry:
             self._connection.execute("COMMIT")
 
 
-def file_sha256(path: Path) -> str:
-    """Raises BadRequestError where the file cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BadRequestError(f"The adapter {path} cannot be read ({error.strerror}).", "path") from error
-
-
-def _store(version: AdapterVersion, gguf: Path) -> None:
-    """The folder appears whole. One without a row is left from a killed registration, and is replaced."""
-    folder = version.path.parent
-    partial = folder.with_name(f"{folder.name}.partial")
-    for leftover in (partial, folder):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    shutil.copyfile(gguf, partial / ADAPTER_FILE)
-    (partial / CARD_FILE).write_text(json.dumps(_card_file(version), indent=1), encoding="utf-8")
-    _flush(partial / ADAPTER_FILE)
-    partial.rename(folder)
-
-
-def _card_file(version: AdapterVersion) -> dict[str, object]:
-    return {
-        **version.card,
-        "name": version.name,
-        "sha256": version.sha256,
-        "base_sha256": version.base_sha256,
-        "prompt_version": version.prompt_version,
-        "created_unix_seconds": version.created_unix_seconds,
-    }
-
-
-def _flush(path: Path) -> None:
-    """To the disk, because the row that follows says that the file is there."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _use(connection: sqlite3.Connection, brand: str, version: int) -> None:
-    connection.execute("UPDATE adapter_versions SET is_active = 0 WHERE brand = ?", (brand,))
-    connection.execute("UPDATE adapter_versions SET is_active = 1 WHERE brand = ? AND version = ?", (brand, version))
-
-
-def _remember(connection: sqlite3.Connection, brand: str, version: int) -> None:
-    """For going back. The first version that a brand ever had followed the base."""
-    if connection.execute("SELECT 1 FROM adapter_activations WHERE brand = ?", (brand,)).fetchone() is None:
-        _append(connection, brand, BASE)
-    _append(connection, brand, version)
-
-
-def _append(connection: sqlite3.Connection, brand: str, version: int) -> None:
-    connection.execute(
-        "INSERT INTO adapter_activations (brand, version, unix_seconds) VALUES (?, ?, ?)",
-        (brand, version, int(time.time())),
+def _identity(header: GgufHeader, fits: Identity | None) -> Identity:
+    known = fits or Identity("")
+    return Identity(
+        header.text(BASE_KEY) or known.base_sha256,
+        header.text(TOKENIZER_KEY) or known.tokenizer_sha256,
+        header.text(TEMPLATE_KEY) or known.template_sha256,
+        header.number(PROMPT_KEY, PROMPT_VERSION),
     )
+
+
+def _unknown(name: str, versions: Sequence[AdapterVersion]) -> NoReturn:
+    known = ", ".join(version.name for version in versions) or "none"
+    raise NotFoundError(f"There is no adapter {name!r}.", "adapter_not_found", f"Known for this brand: {known}.")

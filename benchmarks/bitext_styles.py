@@ -1,7 +1,7 @@
 """Two voices from Bitext's customer support data: is each recognised, and do facts survive it?
 
     python -m benchmarks.bitext_styles prepare --style FOLDER --out WORK      # documents, brands, rows
-    export HOUSEVOICE_DATA_DIR=WORK/data HOUSEVOICE_BRANDS_DIR=WORK/brands
+    export HOUSEVOICE_DATA_DIR=WORK/data HOUSEVOICE_STORAGE_BRANDS_DIR=WORK/brands
     housevoice adapter train warm WORK/warm.jsonl --activate
     housevoice adapter train terse WORK/terse.jsonl --activate
     housevoice serve                                                           # in another terminal
@@ -251,7 +251,7 @@ def ask_all(client: Any, model: str, style: str, rows: Sequence[Mapping[str, Any
 
 
 def report(found: Mapping[str, Sequence[Asked]], judged: float) -> str:
-    from adapters.evaluate import bootstrap
+    from adapters.evaluation.statistics import mean
 
     lines = [
         "# Two voices from Bitext's data",
@@ -262,10 +262,10 @@ def report(found: Mapping[str, Sequence[Asked]], judged: float) -> str:
     for name, asked in found.items():
         words = sorted(len(item.text.split()) for item in asked)[len(asked) // 2]
         cells = [
-            bootstrap([item.is_own_style for item in asked]),
-            bootstrap([item.has_fact for item in asked]),
-            bootstrap([item.has_another for item in asked]),
-            bootstrap([item.is_refusal for item in asked]),
+            mean([item.is_own_style for item in asked]),
+            mean([item.has_fact for item in asked]),
+            mean([item.has_another for item in asked]),
+            mean([item.is_refusal for item in asked]),
         ]
         lines.append(f"| {name} | {' | '.join(map(str, cells))} | {words} |")
     lines += [

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from config.errors import ConfigError
+from config.gate import GateRules
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -31,6 +32,10 @@ class FormatRules(BaseModel):
 
     lines: how each line must start, in order; blank lines are ignored. repeated_lines: those that may occur up to
     max_repeats times in a row. cited_lines: those that must carry a citation like [2] (a refusal carries none).
+    sections: how sections begin, each once and in this order, with text of any number of lines behind each.
+    labels: the taxonomy; the answer's label must be one of them. label_at: where it stands: a key of a JSON answer
+    ("ticket.category" for a nested one), else the beginning of its line ("Category:"); empty: the answer is the label.
+    With output = "json" the answer must also fit the brand's json_schema.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +45,9 @@ class FormatRules(BaseModel):
     cited_lines: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    label_at: str = ""
     min_words: Annotated[int, Field(ge=0)] = 0
     max_words: Annotated[int, Field(gt=0)] = 1_000
 
@@ -54,6 +62,7 @@ class Brand(BaseModel):
     refusal: said word for word when no document is relevant.
     refusal_bias: logits added to the refusal's next token for as long as the answer is a beginning of it (negative:
     refuse less); training measures the balanced value on its validation rows. Only with an adapter.
+    format, gate: what an answer's form must be, and what a version must reach to be promoted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +79,7 @@ class Brand(BaseModel):
     json_schema: dict[str, Any] | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     format: FormatRules = FormatRules()
+    gate: GateRules = GateRules()
 
     @field_validator("system_prompt", "untuned_prompt", "refusal")
     @classmethod
@@ -112,7 +122,11 @@ def _explain(path: Path, error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        nested = {"sampling": list(SamplingDefaults.model_fields), "format": list(FormatRules.model_fields)}
+        nested = {
+            "sampling": list(SamplingDefaults.model_fields),
+            "format": list(FormatRules.model_fields),
+            "gate": list(GateRules.model_fields),
+        }
         fields = nested.get(key.rpartition(".")[0], list(Brand.model_fields))
         nearest = difflib.get_close_matches(key.rpartition(".")[2], fields, n=1, cutoff=0.0)
         return ConfigError(f"Unknown key {key} in {path}.", f"Did you mean {nearest[0]}?")

@@ -50,6 +50,11 @@ class DataDirectory:
         return self.root / "adapters"
 
     @property
+    def examples(self) -> Path:
+        """Example files that adapters were trained on, each under its SHA-256."""
+        return self.root / "examples"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 
@@ -67,6 +72,11 @@ class DataDirectory:
     def web(self) -> Path:
         """Fetched pages, by knowledge base."""
         return self.root / "web"
+
+    @property
+    def training(self) -> Path:
+        """Files and jobs of fine-tuning (`adapters.jobs`)."""
+        return self.root / "training"
 
     @property
     def incoming(self) -> Path:

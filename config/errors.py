@@ -39,11 +39,14 @@ class BadRequestError(HousevoiceError):
 
 
 class NotFoundError(HousevoiceError):
-    """The named thing does not exist, or the caller may not know that it does."""
+    """The named thing does not exist, or the caller may not know that it does. `param`: the request field that names
+    it, where it is not the address.
+    """
 
-    def __init__(self, message: str, code: str = "not_found", hint: str = "") -> None:
+    def __init__(self, message: str, code: str = "not_found", hint: str = "", param: str | None = None) -> None:
         super().__init__(message, hint)
         self.code = code
+        self.param = param
 
 
 class OverloadedError(HousevoiceError):

@@ -5,6 +5,7 @@ tensor table, and whether the tensor data really lies inside the file. Arrays ar
 Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import hashlib
 import mmap
 import struct
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """GGUF value type to struct letter."""
 DEFAULT_ALIGNMENT = 32
+TOKENIZER = "tokenizer.ggml."
 
 Scalar = str | int | float | bool
 
@@ -38,13 +40,16 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """metadata: scalars and strings only. data_offset: where the tensors' bytes start."""
+    """metadata: scalars and strings only. data_offset: where the tensors' bytes start. tokenizer_sha256: of everything
+    that says how text becomes tokens, the chat template left out; "" for a file without a tokenizer.
+    """
 
     path: Path
     metadata: dict[str, Scalar]
     tensors: dict[str, TensorInfo]
     data_offset: int
     num_bytes: int
+    tokenizer_sha256: str = ""
 
     def text(self, key: str) -> str:
         value = self.metadata.get(key, "")
@@ -83,11 +88,15 @@ def _read(path: Path, data: mmap.mmap) -> GgufHeader:
     if max(num_tensors, num_entries) > MAX_ENTRIES:
         raise _damaged(path, f"it claims {num_tensors} tensors and {num_entries} metadata entries")
     metadata: dict[str, Scalar] = {}
+    tokenizer: dict[str, bytes] = {}
     for _ in range(num_entries):
         key = cursor.string()
+        start = cursor.position
         value = cursor.value(int(cursor.number("I")))
         if value is not None:
             metadata[key] = value
+        if key.startswith(TOKENIZER):
+            tokenizer[key] = hashlib.sha256(data[start : cursor.position]).digest()
     tensors = {tensor.name: tensor for tensor in (cursor.tensor() for _ in range(num_tensors))}
     if len(tensors) != num_tensors:
         raise _damaged(path, "a tensor name occurs twice")
@@ -96,7 +105,13 @@ def _read(path: Path, data: mmap.mmap) -> GgufHeader:
         raise _damaged(path, f"its alignment is {alignment!r}")
     data_offset = -(-cursor.position // alignment) * alignment
     _check_offsets(path, tensors, data_offset, len(data))
-    return GgufHeader(path, metadata, tensors, data_offset, len(data))
+    return GgufHeader(path, metadata, tensors, data_offset, len(data), _combined(tokenizer))
+
+
+def _combined(hashes: dict[str, bytes]) -> str:
+    """Whatever order the entries stand in."""
+    lines = [key.encode() + b"=" + hashes[key] for key in sorted(hashes)]
+    return hashlib.sha256(b"\n".join(lines)).hexdigest() if lines else ""
 
 
 def _check_offsets(path: Path, tensors: dict[str, TensorInfo], data_offset: int, num_bytes: int) -> None:

@@ -108,6 +108,21 @@ class IndexSettings(Section):
     keep: Count
 
 
+class TrainingSettings(Section):
+    recipe: str
+    threads: Count
+    niceness: Annotated[int, Field(ge=0, le=19)]
+    min_rows: PositiveInt
+    max_rows: PositiveInt
+    max_file_bytes: PositiveInt
+    max_queued: Count
+
+    @property
+    def num_threads(self) -> int:
+        """`threads`, or half of the cores that this process may use."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // 2)
+
+
 class RetrievalSettings(Section):
     candidates: PositiveInt
     dense_weight: Annotated[float, Field(ge=0)]
@@ -126,6 +141,15 @@ class RetrievalSettings(Section):
     rerank_seconds: PositiveSeconds
 
 
+class DriftSettings(Section):
+    baseline_answers: PositiveInt
+    window_days: PositiveInt
+    min_answers: PositiveInt
+    max_form_drop: Share
+    max_citation_drop: Share
+    max_refusal_change: Share
+
+
 class Settings(Section):
     storage: StorageSettings
     models: ModelSettings
@@ -135,6 +159,8 @@ class Settings(Section):
     index: IndexSettings
     web: WebSettings
     retrieval: RetrievalSettings
+    drift: DriftSettings
+    training: TrainingSettings
 
     @property
     def data(self) -> DataDirectory:

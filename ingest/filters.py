@@ -13,14 +13,15 @@ class SearchFilter:
 
     paths: a folder ("hr"), a file ("hr/leave.md") or a glob ("*/2026-*.pdf", where * crosses folders), case-sensitive.
     types: a file's suffix without the dot ("pdf") or a media type ("text/markdown"). tags: from front matter.
-    modified_from, modified_before: Unix seconds of the file's own time, from the first on and before the second.
+    dated_from, dated_before: Unix seconds of the date that a document says of itself (front matter, a mail's head), or
+    else of its file's time; from the first on and before the second.
     """
 
     paths: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    modified_from: int | None = None
-    modified_before: int | None = None
+    dated_from: int | None = None
+    dated_before: int | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -9,6 +9,13 @@ from ingest.labels import Kind
 from ingest.tables import FactTables
 
 NANOSECONDS = 1_000_000_000
+OWN_DATE = (
+    "SELECT CAST(strftime('%s', value) AS INTEGER) FROM document_labels"
+    f" WHERE document_labels.document_id = documents.document_id AND kind = '{Kind.DATE}'"
+)
+MOMENT = f"coalesce(({OWN_DATE}) * {NANOSECONDS}, modified_nanoseconds)"
+"""Of a document: the date that it says of itself, from midnight UTC on; without one its file's time."""
+
 IS_READABLE = "document_id IN (SELECT document_id FROM document_access WHERE label IN (SELECT value FROM json_each(?)))"
 
 
@@ -54,10 +61,10 @@ def conditions_of(chosen: SearchFilter) -> list[Condition]:
     if chosen.tags:
         tag = f"document_id IN (SELECT document_id FROM document_labels WHERE kind = '{Kind.TAG}' AND value = ?)"
         conditions.append(_any_of(tag, tuple(tag.lower() for tag in chosen.tags)))
-    if chosen.modified_from is not None:
-        conditions.append(Condition("modified_nanoseconds >= ?", (chosen.modified_from * NANOSECONDS,)))
-    if chosen.modified_before is not None:
-        conditions.append(Condition("modified_nanoseconds < ?", (chosen.modified_before * NANOSECONDS,)))
+    if chosen.dated_from is not None:
+        conditions.append(Condition(f"{MOMENT} >= ?", (chosen.dated_from * NANOSECONDS,)))
+    if chosen.dated_before is not None:
+        conditions.append(Condition(f"{MOMENT} < ?", (chosen.dated_before * NANOSECONDS,)))
     return conditions
 
 

@@ -31,7 +31,6 @@ from ingest.selection import DocumentSelector
 from ingest.tables import FactTables
 from ingest.uploads import Uploads
 from ingest.vectors import ChromaIndex
-from ingest.versions import newer_versions
 from ingest.web.pages import PageStore
 from ingest.writer import IndexWriter
 
@@ -102,6 +101,7 @@ class FactStore:
             self._labels,
         )
         self._writer.heal()
+        self._labels.rank(self._catalog.documents(self._labels.unranked()).values())
 
     @staticmethod
     def open(
@@ -336,13 +336,13 @@ class FactStore:
 
         among: the documents that may be named here; None for every document.
         """
-        superseding = self._labels.superseding(document_ids)
-        others = {*self._labels.siblings(document_ids), *(new for _, new in superseding)}
-        known = self._catalog.documents(sorted(others if among is None else others & among))
-        visible = {item.document_id: item for item in self._shown(list(known.values()), reader)}
-        found = newer_versions(visible.values())
-        found |= {old: visible[new] for old, new in superseding if new in visible}
-        return {old: new for old, new in found.items() if old in document_ids}
+        asked = self._catalog.documents(document_ids)
+        bases = tuple(sorted({document.knowledge_base for document in asked.values()}))
+        readable = self._check.readable(bases, reader)
+        old = [key for key, document in asked.items() if document.knowledge_base in readable.knowledge_bases]
+        newer = self._labels.newer(old, replace(readable.scope, document_ids=among))
+        documents = self._catalog.documents(sorted(set(newer.values())))
+        return {key: documents[new] for key, new in newer.items() if new in documents}
 
     def _shown(self, documents: list[Document], reader: Reader) -> list[Document]:
         """By the rules of now; a document that has gone meanwhile counts as one that nobody may read."""

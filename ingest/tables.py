@@ -118,6 +118,11 @@ MIGRATIONS = (
         PRIMARY KEY (knowledge_base, path)
     );
     """,
+    """
+    ALTER TABLE document_labels ADD COLUMN rank TEXT NOT NULL DEFAULT '';
+    DROP INDEX labels_by_value;
+    CREATE INDEX labels_by_value ON document_labels (kind, value, rank)
+    """,
 )
 
 

@@ -1,4 +1,4 @@
-"""Which documents are versions of one another, and which of them is the newest. Pure.
+"""Which documents are versions of one another, told from their names. Pure.
 
 Two documents are versions where their paths, or their titles, are equal but for one or more version tokens: a year, a
 date, or a number behind v, version, rev, revision or edition. Both must carry a token: whether "policy.md" is
@@ -8,7 +8,6 @@ Not recognised: months and quarters in words, roman numerals, issues of a period
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ingest.documents import Document
@@ -53,20 +52,9 @@ def names_of(document: Document) -> list[VersionedName]:
     return [VersionedName(f"{kind}:{name.stem}", name.version, name.tokens) for kind, name in found if name]
 
 
-def newer_versions(documents: Iterable[Document]) -> dict[str, Document]:
-    """For each document id that has a newer version among `documents`, the newest one, within one knowledge base."""
-    newest: dict[tuple[str, str], tuple[Version, Document]] = {}
-    named = [(document, name) for document in documents for name in names_of(document)]
-    for document, name in named:
-        key = (document.knowledge_base, name.stem)
-        if key not in newest or name.version > newest[key][0]:
-            newest[key] = (name.version, document)
-    superseded: dict[str, Document] = {}
-    for document, name in named:
-        version, newer = newest[document.knowledge_base, name.stem]
-        if version > name.version:
-            superseded.setdefault(document.document_id, newer)
-    return superseded
+def rank_of(version: Version) -> str:
+    """Text that sorts as the versions do."""
+    return ".".join(f"{part:08}" for part in version)
 
 
 def names_version(question: str, document: Document) -> bool:

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
-from config.brands import SamplingDefaults
-from config.prompt import PROMPT_VERSION, Conversation, Source, Turn, TurnFormat
+from config.brands import Brand, SamplingDefaults
+from config.prompt import PROMPT_VERSION, Conversation, Encode, Source, Turn, TurnFormat
 from config.settings import EngineSettings
 from ingest.access.reader import ANYONE, Reader
 from ingest.filters import EVERYTHING, SearchFilter
@@ -35,6 +35,7 @@ from server.numbering import with_lasting_numbers
 from server.records import RequestRecord
 from server.retrieval import Retrieval
 from server.scopes import scopes_of
+from server.verdict import note_verdict
 from server.voices import Voice
 
 
@@ -58,8 +59,9 @@ class AnswerRequest:
     """A question to a voice.
 
     turns: ends with a user turn. instructions: the client's system messages. use_documents: False for side tasks such
-    as titles, which take neither documents nor the brand's voice. json_schema: as in `GenerateRequest`. reader: who
-    asks, and so which documents there are. search_filter: which of those an answer may come from.
+    as titles, which take neither documents nor the brand's voice. retrieves: False leaves out the documents alone.
+    json_schema: as in `GenerateRequest`. reader: who asks, and so which documents there are. search_filter: which of
+    those an answer may come from.
     """
 
     request_id: str
@@ -75,6 +77,7 @@ class AnswerRequest:
     num_top_logprobs: int | None = None
     json_schema: str | None = None
     use_documents: bool = True
+    retrieves: bool = True
     search_filter: SearchFilter = EVERYTHING
     user: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -171,11 +174,12 @@ class Answerer:
             raise
         finally:
             record.total_seconds = time.monotonic() - started
+            _note_verdict(record, request)
             self._record(record)
 
     async def _answer(self, request: AnswerRequest, record: RequestRecord) -> AsyncGenerator[AnswerEvent, None]:
         sources: tuple[RetrievedSource, ...] = ()
-        if request.use_documents and request.voice.brand.knowledge_bases:
+        if request.use_documents and request.retrieves and request.voice.brand.knowledge_bases:
             retrieval = await self._retrieve(request, record)
             sources = self._numbered(retrieval.sources)
             if not sources:
@@ -246,32 +250,22 @@ class Answerer:
             request_id=f"{request.request_id}-{choice}",
             tokens=fitted.prompt.tokens,
             max_tokens=request.max_tokens or self._default_max_tokens(request),
-            voice_boundary=fitted.prompt.voice_boundary,
+            voice_boundary=request.voice.boundary_in(fitted.prompt),
             adapter=request.voice.adapter_ref if request.use_documents else None,
             scopes=scopes,
             fact_bounds=fitted.prompt.fact_bounds,
-            sampling=self._leaning(
-                request, sampling_with_defaults(request.sampling, request.voice.brand.sampling, choice)
-            ),
+            sampling=self._sampling(request, choice),
             stop=request.stop,
             num_top_logprobs=request.num_top_logprobs,
             json_schema=request.json_schema,
         )
 
-    def _leaning(self, request: AnswerRequest, sampling: Sampling) -> Sampling:
-        """Towards the refusal, or away from it, where an adapter has learned one. With its first line said it is
-        decided, and the brand's words follow as they stand in its file: half a refusal with half an answer is neither.
-        """
+    def _sampling(self, request: AnswerRequest, choice: int) -> Sampling:
         brand = request.voice.brand
+        sampling = sampling_with_defaults(request.sampling, brand.sampling, choice)
         if not (request.voice.adapter and request.use_documents) or request.json_schema:
             return sampling
-        refusal = brand.refusal.strip()
-        return replace(
-            sampling,
-            leaning=tuple(self._tokenizer.encode(refusal, False)),
-            leaning_bias=brand.refusal_bias,
-            leaning_settled=len(self._tokenizer.encode(refusal.partition("\n")[0], False)),
-        )
+        return with_leaning(sampling, brand, self._tokenizer.encode)
 
     def _default_max_tokens(self, request: AnswerRequest) -> int:
         return request.voice.brand.sampling.max_tokens or self._settings.default_max_tokens
@@ -313,6 +307,19 @@ def sampling_with_defaults(asked: SamplingChoice, default: SamplingDefaults, cho
         frequency_penalty=asked.frequency_penalty,
         logit_bias=asked.logit_bias,
         seed=None if asked.seed is None else asked.seed + choice,
+    )
+
+
+def with_leaning(sampling: Sampling, brand: Brand, encode: Encode) -> Sampling:
+    """Towards the refusal, or away from it, where an adapter has learned one. With its first line said it is decided,
+    and the brand's words follow as they stand in its file: half a refusal with half an answer is neither.
+    """
+    refusal = brand.refusal.strip()
+    return replace(
+        sampling,
+        leaning=tuple(encode(refusal, False)),
+        leaning_bias=brand.refusal_bias,
+        leaning_settled=len(encode(refusal.partition("\n")[0], False)),
     )
 
 
@@ -360,6 +367,12 @@ def _record_of(request: AnswerRequest) -> RequestRecord:
     record.user, record.metadata = request.user, request.metadata
     record.search_filter = asdict(request.search_filter) if not request.search_filter.is_empty else {}
     return record
+
+
+def _note_verdict(record: RequestRecord, request: AnswerRequest) -> None:
+    if request.use_documents and not request.voice.is_base:
+        is_json, has_own = request.json_schema is not None, bool(request.instructions.strip())
+        note_verdict(record, request.voice.brand, is_json=is_json, has_own_instructions=has_own)
 
 
 def _note_retrieval(record: RequestRecord, retrieval: Retrieval) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import uvicorn
 from rich.console import Console
@@ -18,6 +19,9 @@ from config.errors import ConfigError, HousevoiceError
 from config.settings import ServerSettings, Settings
 from server.keys import NewKey, ensure_local_key, has_shared_key
 from server.services import Services
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 MARGIN_SECONDS = 2
 """Between ending the last streams with an error and closing their connections."""
@@ -69,10 +73,11 @@ async def _serve(settings: Settings, listener: socket.socket, with_sample: bool)
         app = create_app(services)
         server = QuietServer(_uvicorn_config(app, settings.server))
         Drain(server, services).install()
-        loading = asyncio.create_task(_load(services, server, startup, _url(settings.server, listener), new_key))
+        loading = asyncio.create_task(_load(app, server, startup, _url(settings.server, listener), new_key))
         await server.serve(sockets=[listener])
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
+        await app.state.training_jobs.stop()
         await app.state.ingest.wait()
         await app.state.index_jobs.wait()
     finally:
@@ -82,10 +87,13 @@ async def _serve(settings: Settings, listener: socket.socket, with_sample: bool)
     return STARTUP_FAILED if startup.error else 0
 
 
-async def _load(services: Services, server: QuietServer, startup: Startup, url: str, new_key: NewKey | None) -> None:
-    """Load while /readyz already says 503; then greet, and watch the index for as long as the server runs."""
+async def _load(app: "FastAPI", server: QuietServer, startup: Startup, url: str, new_key: NewKey | None) -> None:
+    """Load while /readyz already says 503; then greet, train what is queued, and watch the index for as long as the
+    server runs.
+    """
     from server.lifecycle import load, watch_index
 
+    services: Services = app.state.services
     try:
         await load(services, with_sample=startup.with_sample)
     except ExceptionGroup as group:
@@ -93,6 +101,7 @@ async def _load(services: Services, server: QuietServer, startup: Startup, url: 
         server.should_exit = True
         return
     _greet(services, url, new_key)
+    app.state.training_jobs.start()
     await watch_index(services)
 
 
@@ -185,6 +194,9 @@ def _greet(services: Services, url: str, new_key: NewKey | None) -> None:
         active = services.registry.active(brand.name)
         voice = active.name if active else "no adapter yet, prompt only"
         out.print(f"  [bold]{escape(brand.name)}[/]  {escape(brand.title)} ({escape(voice)})")
+        if active and (reason := services.registry.mismatch(active)):
+            hint = services.registry.how_to_retrain(active)
+            out.print(f"    [bold red]refused:[/] {escape(reason)} {escape(hint)}", soft_wrap=True)
     out.print(f"  [bold]{escape(services.base.name)}[/]  the base, plainly")
     shown = f"[bold]{escape(new_key.text)}[/] (kept in {escape(str(key_file))})" if new_key else escape(str(key_file))
     out.print(f"Key: {shown}", soft_wrap=True)

@@ -8,21 +8,26 @@ from server.api import (
     admin_adapters,
     admin_documents,
     admin_index,
+    admin_jobs,
     admin_keys,
     admin_quarantine,
     admin_runs,
+    admin_versions,
     chat,
     completions,
     documents,
     embeddings,
     failures,
     feedback,
+    files,
+    fine_tuning,
     health,
     models,
     page,
     session,
 )
 from server.api.guard import Guard
+from server.finetuning.runner import TrainingJobs
 from server.index_jobs import IndexJobs
 from server.ingest_run import IngestRunner
 from server.services import Services
@@ -35,6 +40,8 @@ ROUTERS = (
     documents.router,
     feedback.router,
     feedback.admin_router,
+    files.router,
+    fine_tuning.router,
     health.router,
     session.router,
     admin_access.router,
@@ -42,8 +49,10 @@ ROUTERS = (
     admin_adapters.router,
     admin_documents.router,
     admin_index.router,
+    admin_jobs.router,
     admin_quarantine.router,
     admin_runs.router,
+    admin_versions.router,
     admin.router,
     page.router,
 )
@@ -55,6 +64,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.ingest = IngestRunner(services)
     app.state.index_jobs = IndexJobs(services)
+    app.state.training_jobs = TrainingJobs(services)
     failures.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -110,7 +110,7 @@ def _code(error: HousevoiceError, row: Row) -> str:
 
 
 def _param(error: HousevoiceError) -> str | None:
-    return error.param if isinstance(error, BadRequestError) else None
+    return error.param if isinstance(error, (BadRequestError, NotFoundError)) else None
 
 
 def _headers(error: HousevoiceError, row: Row) -> dict[str, str]:

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 
+from adapters.identity import identity_of
+from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
 from config.models import resolve_base
 from config.prompt import TurnFormat
 from config.settings import Settings
 from server.brandbook import BrandBook
+from server.drift import DriftStore
 from server.engine.client import EngineClient
 from server.engine.factfiles import FactStorage
 from server.engine.vocabulary import Vocabulary
@@ -36,11 +39,13 @@ def open_services(settings: Settings) -> Services:
         vocabulary=vocabulary,
         turn_format=turn_format_of(vocabulary),
         engine=EngineClient(base.path, settings.engine, FactStorage(settings.data.facts, base.sha256)),
-        registry=Registry.open(settings.data),
+        registry=Registry.open(settings.data, identity_of(base)),
         brands=BrandBook(settings.brands_dir),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
+        drift=DriftStore.open(settings.data, settings.drift),
+        training=TrainingTables.open(settings.data),
     )
 
 
@@ -52,10 +57,28 @@ def turn_format_of(vocabulary: Vocabulary) -> TurnFormat:
 
 async def load(services: Services, *, with_sample: bool = False) -> None:
     """Start the engine and load the facts. Raises the first HousevoiceError of either."""
+    await asyncio.to_thread(settle_versions, services.registry)
     async with asyncio.TaskGroup() as group:
         group.create_task(services.engine.start())
         facts = group.create_task(asyncio.to_thread(_load_facts, services, with_sample))
     services.facts = facts.result()
+
+
+def settle_versions(registry: Registry) -> None:
+    """What waited for this start: versions for the base that is served now, and files that nothing needs any more.
+
+    A version in use that does not fit what is served is told here; its brand refuses until it is trained again.
+    """
+    for name in registry.activate_staged():
+        logger.warning("%s waited for this base and is active now.", name)
+    for name in registry.delete_retired_files():
+        logger.warning("The file of the retired %s is deleted.", name)
+    for version in registry.versions():
+        if version.is_active and (reason := registry.mismatch(version)):
+            logger.error("%s It is not used. %s", reason, registry.how_to_retrain(version))
+    for canary in registry.canaries().values():
+        if registry.canary(canary.brand) is None:
+            logger.error("The canary %s does not fit what is served; nobody gets it.", canary.name)
 
 
 def _load_facts(services: Services, with_sample: bool) -> Facts:

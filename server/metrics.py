@@ -1,13 +1,15 @@
 """Prometheus metrics in a registry of their own; gauges are read from the engine and the index at each scrape."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.engine.messages import EngineStatus, FactStatus
+from server.drift import Drift, Measure, counts_of
+from server.engine.messages import EngineStatus
+from server.fact_metrics import fact_metrics
 from server.feedback import Feedback
 from server.records import RequestRecord
 
@@ -36,9 +38,15 @@ class Metrics:
     The index has a registry of its own: its sizes would tell a reader of documents that are hidden from them.
     """
 
-    def __init__(self, engine: Callable[[], EngineStatus], index: Callable[[], IndexCounts | None]) -> None:
+    def __init__(
+        self,
+        engine: Callable[[], EngineStatus],
+        index: Callable[[], IndexCounts | None],
+        drift: Callable[[], Sequence[Drift]] = tuple,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_EngineState(engine))
+        self.registry.register(_DriftState(drift))
         self.index_registry = CollectorRegistry()
         self.index_registry.register(_IndexState(index))
         labels = ["brand"]
@@ -48,6 +56,9 @@ class Metrics:
         self._answer = self._counter("answer_tokens", "Generated tokens", labels)
         self._refusals = self._counter("refusals", "Questions that no document answered", labels)
         self._citations = self._counter("citations", "Citations of retrieved sources", labels)
+        self._voices = self._counter("voice_answers", "Answers of each version", ["brand", "version", "outcome"])
+        judged = ["brand", "version", "measure", "verdict"]
+        self._judged = self._counter("voice_judged", "What code could tell about them", judged)
         self._feedback = self._counter("feedback", "What users said", ["brand", "rating", "fault"])
         self._first = self._histogram("first_token_seconds", "From arrival to the first text", labels)
         self._total = self._histogram("answer_seconds", "From arrival to the end", labels)
@@ -67,10 +78,19 @@ class Metrics:
         self._answer.labels(brand).inc(record.num_answer_tokens)
         self._citations.labels(brand).inc(record.num_citations)
         self._refusals.labels(brand).inc(record.outcome == "refused")
+        self._count_version(record)
         self._total.labels(brand).observe(record.total_seconds)
         self._retrieval.labels(brand).observe(record.retrieval_seconds)
         if record.first_token_seconds is not None:
             self._observe_text(record, record.first_token_seconds)
+
+    def _count_version(self, record: RequestRecord) -> None:
+        self._voices.labels(record.brand, record.version, record.outcome).inc()
+        counts = counts_of(record)
+        for measure in Measure if counts else ():
+            part, whole = counts.of(measure) if counts else (0, 0)
+            if whole:
+                self._judged.labels(record.brand, record.version, measure, "yes" if part else "no").inc()
 
     def render(self, *, with_index: bool) -> bytes:
         """Prometheus text format."""
@@ -103,37 +123,31 @@ class _EngineState(Collector):
         yield _gauge("engine_cells", "KV cells of the context", status.num_cells)
         yield _gauge("engine_cells_used", "KV cells in use, cached prefixes included", status.num_cells_used)
         yield _gauge("engine_adapters", "Adapters in memory", len(status.loaded_adapters))
-        yield from _fact_cache(status.facts)
+        yield from fact_metrics(status.facts)
         restarts = CounterMetricFamily("housevoice_engine_restarts", "Restarts after a crash")
         restarts.add_metric([], status.num_restarts)
         yield restarts
 
 
-def _fact_cache(facts: FactStatus) -> Iterator[Metric]:
-    yield _gauge(
-        "facts_in_blocks", "1 where sources are read as blocks that are computed once", facts.layout == "blocks"
-    )
-    blocks = CounterMetricFamily("housevoice_facts_blocks", "Fact blocks by where they were found", labels=["level"])
-    for level, count in (
-        ("context", facts.num_context_hits),
-        ("memory", facts.num_memory_hits),
-        ("disk", facts.num_disk_hits),
-        ("computed", facts.num_misses),
-    ):
-        blocks.add_metric([level], count)
-    yield blocks
-    kept = GaugeMetricFamily("housevoice_facts_bytes", "Size of the computed sources that are kept", labels=["level"])
-    kept.add_metric(["memory"], facts.num_memory_bytes)
-    kept.add_metric(["disk"], facts.num_disk_bytes)
-    yield kept
-    for name, text, value in (
-        ("facts_saved_tokens", "Prompt tokens that did not have to be computed again", facts.num_saved_tokens),
-        ("facts_restored_tokens", "Those of them that came from memory or disk", facts.num_restored_tokens),
-        ("facts_damaged", "Kept blocks that could not be used and were dropped", facts.num_damaged),
-    ):
-        counter = CounterMetricFamily(f"housevoice_{name}", text)
-        counter.add_metric([], value)
-        yield counter
+class _DriftState(Collector):
+    """Of each version: shares at first and lately, and whether they are an alert."""
+
+    def __init__(self, drift: Callable[[], Sequence[Drift]]) -> None:
+        self._drift = drift
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["brand", "version", "measure"]
+        alert = GaugeMetricFamily("housevoice_drift_alert", "1 where a version left its baseline", labels=labels)
+        share = GaugeMetricFamily("housevoice_drift_share", "Of a version's answers", labels=[*labels, "period"])
+        for drift in self._drift():
+            for measure in Measure:
+                values = [drift.name.partition("@")[0], drift.name, measure.value]
+                alert.add_metric(values, measure in drift.alerts)
+                for period, counts in (("baseline", drift.baseline), ("recent", drift.recent)):
+                    if (found := counts.share(measure)) is not None:
+                        share.add_metric([*values, period], found)
+        yield alert
+        yield share
 
 
 class _IndexState(Collector):

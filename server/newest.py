@@ -5,6 +5,7 @@ behind it. It keeps its place where the newer version has nothing on the topic a
 question names the old version: "the hotel limit of 2024".
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,8 +14,11 @@ from ingest.documents import Document
 from ingest.versions import TOKEN, names_version
 from server.candidates import Candidate
 
+NEARLY_AS_NEAR = 0.85
+"""A chunk whose cosine to the question is at least this share of the other's answers it about as well."""
+
 SAME_TOPIC = 0.3
-"""Share of words, numbers left out, that two chunks without common headings must have in common."""
+"""Share of words, numbers left out, that makes two chunks speak about the same; so do equal headings."""
 
 
 def prefer_newest(candidates: Sequence[Candidate], newer: Mapping[str, Document], query: str) -> list[Candidate]:
@@ -25,10 +29,9 @@ def prefer_newest(candidates: Sequence[Candidate], newer: Mapping[str, Document]
         document = newer.get(item.document.document_id)
         if document is None or names_version(query, item.document):
             continue
+        counterpart = next((other for other in ordered if _replaces(other, item, document)), None)
         place = ordered.index(item)
-        counterpart = _counterpart(item, [other for other in ordered[place:] if _is_of(other, document)])
-        is_ahead = any(_is_same_topic(item, other) for other in ordered[:place] if _is_of(other, document))
-        if counterpart is not None and not is_ahead:
+        if counterpart is not None and ordered.index(counterpart) > place:
             ordered.remove(counterpart)
             ordered.insert(place, counterpart)
     return ordered
@@ -39,19 +42,13 @@ def _mark(item: Candidate, newer: Mapping[str, Document]) -> Candidate:
     return replace(item, superseded_by=document.path) if document else item
 
 
-def _is_of(item: Candidate, document: Document) -> bool:
-    return item.document.document_id == document.document_id
-
-
-def _counterpart(item: Candidate, others: Sequence[Candidate]) -> Candidate | None:
-    """The one that shares the most words, among those on the same topic."""
-    same = [other for other in others if _is_same_topic(item, other)]
-    return max(same, key=lambda other: _shared_words(item, other), default=None)
-
-
-def _is_same_topic(one: Candidate, other: Candidate) -> bool:
-    headings = [_headings(item) for item in (one, other)]
-    return headings[0] == headings[1] != () or _shared_words(one, other) >= SAME_TOPIC
+def _replaces(other: Candidate, old: Candidate, document: Document) -> bool:
+    """Is it of the newer document, and on the topic of the old chunk as far as the question goes?"""
+    if other.document.document_id != document.document_id:
+        return False
+    headings = _headings(old)
+    is_near = (other.dense_score or 0.0) >= NEARLY_AS_NEAR * (old.dense_score or math.inf)
+    return is_near or headings == _headings(other) != () or _shared_words(old, other) >= SAME_TOPIC
 
 
 def _headings(item: Candidate) -> tuple[str, ...]:

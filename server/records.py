@@ -33,7 +33,8 @@ class RequestRecord:
 
     outcome: "stop", "length", "refused", "cancelled", or the error's code. query_method: how the search query was made,
     see `server.condense`. reranking: what became of it. `question`, `query`, `search_filter` and `answer` stay empty
-    unless storage.store_text is on. `generation`: of the index that was searched, None where none was.
+    unless storage.store_text is on. is_refusal, is_form_right: None where not judged, see `server.verdict`.
+    `generation`: of the index that was searched, None where none was.
     """
 
     request_id: str
@@ -56,6 +57,8 @@ class RequestRecord:
     first_token_seconds: float | None = None
     total_seconds: float = 0.0
     outcome: str = "cancelled"
+    is_refusal: bool | None = None
+    is_form_right: bool | None = None
     question: str = ""
     query: str = ""
     search_filter: dict[str, object] = field(default_factory=dict)
@@ -64,6 +67,11 @@ class RequestRecord:
     metadata: dict[str, str] = field(default_factory=dict)
     generation: int | None = None
     created_unix_seconds: float = field(default_factory=time.time)
+
+    @property
+    def version(self) -> str:
+        """brand@number, where 0 is the brand without an adapter."""
+        return self.adapter or f"{self.brand}@0"
 
 
 class RecordStore:

@@ -34,6 +34,7 @@ class Retrieval:
     seconds: float
     generation: int | None = None
     reranking: str = ""
+    floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,15 @@ class Retriever:
         packed = self._expanded(pack_sources(candidates, best, self._settings), reader)
         sources = self._with_requirements(packed.sources)
         seconds = time.monotonic() - started
-        return Retrieval(query, sources, packed.candidates, best, seconds, reranking=reranked.outcome)
+        return Retrieval(
+            query,
+            sources,
+            packed.candidates,
+            best,
+            seconds,
+            reranking=reranked.outcome,
+            floor=self._settings.relevance_floor,
+        )
 
     def _expanded(self, packed: Packed, reader: Reader) -> Packed:
         if not self._settings.expand_neighbours:

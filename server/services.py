@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.models import ModelFile
 from config.prompt import TurnFormat
@@ -20,6 +21,7 @@ from ingest.runs import Run
 from server.answer import Answerer, Retrieves
 from server.brandbook import BrandBook
 from server.condense import Condenser
+from server.drift import DriftStore
 from server.engine.messages import Engine
 from server.failures import NotReadyError
 from server.feedback import FeedbackStore
@@ -145,6 +147,8 @@ class Services:
     keys: KeyStore
     records: RecordStore
     feedback: FeedbackStore
+    drift: DriftStore
+    training: TrainingTables
     facts: Facts | None = None
     index: IndexCounts | None = None
     is_draining: bool = False
@@ -161,7 +165,7 @@ class Services:
         limit = min(self.settings.engine.max_request_tokens, self.vocabulary.context_length)
         engine_settings = self.settings.engine.model_copy(update={"max_request_tokens": limit})
         self.voices = Voices(self.base, self.brands, self.registry, self.knowledge_bases)
-        self.metrics = Metrics(self.engine.status, lambda: self.index)
+        self.metrics = Metrics(self.engine.status, lambda: self.index, self.drift.latest)
         self.rates = RateLimiter(self.settings.server.requests_per_minute_per_key)
         self.answerer = Answerer(
             self.engine,
@@ -216,6 +220,7 @@ class Services:
 
     def record(self, record: RequestRecord) -> None:
         self.metrics.count(record)
+        self.drift.count(record)
         record.base_sha256 = self.base.sha256
         if not self.settings.storage.store_text:
             record.question = record.query = record.answer = record.user = ""
@@ -247,5 +252,7 @@ class Services:
             self.facts.store.close()
         self.records.close()
         self.feedback.close()
+        self.drift.close()
+        self.training.close()
         self.registry.close()
         self.keys.close()

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adapters.lora_header import is_plain
 from adapters.registry import AdapterVersion, Registry
+from adapters.rollout import Caller
 from config.brands import Brand, SamplingDefaults
 from config.errors import ConfigError, HousevoiceError, NotFoundError
 from config.models import ModelFile
-from config.prompt import PROMPT_VERSION
+from config.prompt import Prompt
 from server.brandbook import BrandBook
 from server.engine.messages import AdapterRef
 from server.keys import ApiKey
 
+NOBODY = Caller()
 UNTUNED = "@0"
 """brand@0 is the brand without any adapter, under its untuned prompt: what an adapter is compared with."""
 
@@ -31,6 +34,11 @@ class Voice:
         adapter = self.adapter
         return AdapterRef(adapter.name, adapter.path, adapter.sha256) if adapter else None
 
+    def boundary_in(self, prompt: Prompt) -> int:
+        """From where on the adapter is on: a plain LoRA was trained with all of the prompt under it."""
+        adapter = self.adapter
+        return 0 if adapter and is_plain(adapter.path, adapter.sha256) else prompt.voice_boundary
+
     @property
     def brand_prompt(self) -> str:
         """Without an adapter the whole format has to be spelled out."""
@@ -48,8 +56,10 @@ class Voices:
         self._registry = registry
         self._knowledge_bases = knowledge_bases
 
-    def resolve(self, model: str, key: ApiKey) -> Voice:
-        """Raises NotFoundError (model_not_found) for what does not exist or this key may not use."""
+    def resolve(self, model: str, key: ApiKey, caller: Caller = NOBODY) -> Voice:
+        """caller: decides who gets a brand's canary. Raises NotFoundError (model_not_found) for what does not exist or
+        this key may not use, and (model_retired) for a version that is not used any more.
+        """
         brand_name, _, version = model.partition("@")
         if not key.may_use(brand_name):
             raise model_not_found(model)
@@ -58,7 +68,10 @@ class Voices:
         brand = self._brands.brands().get(brand_name)
         if brand is None:
             raise model_not_found(model)
-        return self._check(Voice(model, brand, False, self._adapter(brand, model if version else ""), 0))
+        adapter = self._adapter(brand, model if version else "")
+        if brand.adapter == "active" and not version:
+            adapter = self._canary(brand, caller) or adapter
+        return self._check(Voice(model, brand, False, adapter, 0))
 
     def listed(self, key: ApiKey) -> list[Voice]:
         """The base, then each brand with its versions, as far as this key may use them."""
@@ -81,8 +94,13 @@ class Voices:
         except HousevoiceError:
             active = None
         created = active.created_unix_seconds if active else 0
-        pinned = [Voice(v.name, brand, False, v, v.created_unix_seconds) for v in self._registry.versions(brand.name)]
+        versions = [v for v in self._registry.versions(brand.name) if not v.retirement]
+        pinned = [Voice(v.name, brand, False, v, v.created_unix_seconds) for v in versions]
         return [Voice(brand.name, brand, False, active, created), *pinned]
+
+    def _canary(self, brand: Brand, caller: Caller) -> AdapterVersion | None:
+        canary = self._registry.canary(brand.name)
+        return self._registry.get(canary.name) if canary and canary.takes(caller) else None
 
     def _base_voice(self) -> Voice:
         # Untuned, a small base falls into repeating a sentence with its marker; a mild penalty ends that.
@@ -103,17 +121,17 @@ class Voices:
 
     def _check(self, voice: Voice) -> Voice:
         adapter = voice.adapter
-        if adapter and adapter.base_sha256 and adapter.base_sha256 != self._base.sha256:
-            raise ConfigError(
-                f"The adapter {adapter.name} was trained for another base than {self._base.name}.",
-                f"Train it again (housevoice adapter train) or set models.base back; {voice.brand.name}'s file may"
-                " say adapter = 'none' meanwhile.",
+        if adapter and adapter.retirement:
+            raise NotFoundError(
+                f"The model {adapter.name} was retired on {adapter.retirement.day}: {adapter.retirement.reason}",
+                "model_retired",
+                "GET /v1/models lists what can be used.",
             )
-        if adapter and adapter.prompt_version != PROMPT_VERSION:
+        if adapter and (reason := self._registry.mismatch(adapter)):
             raise ConfigError(
-                f"The adapter {adapter.name} was trained for prompt version {adapter.prompt_version}, not"
-                f" {PROMPT_VERSION}.",
-                "Train it again (housevoice adapter train).",
+                reason,
+                f"{self._registry.how_to_retrain(adapter)}; or set models.base back; {voice.brand.name}'s file may say"
+                " adapter = 'none' meanwhile.",
             )
         return voice
 

@@ -68,8 +68,8 @@ def save_adapter(model: Any, base: TrainingBase, folder: Path) -> None:
 
 @contextmanager
 def adapter_off(model: Any) -> Iterator[None]:
-    """The base alone for the length of the block; does nothing where no adapter has been put in."""
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    """The base alone for the length of the block; does nothing where no adapter is in, or where it is off already."""
+    layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer) and not m.disable_adapters]
     for layer in layers:
         layer.enable_adapters(False)
     try:

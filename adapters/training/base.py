@@ -3,8 +3,10 @@
 Loading the very file that is served means no second download and no gap between the trained and the served base.
 """
 
+import io
 import os
 import time
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from adapters.training.recipe import Precision
+from adapters.training.quantised import quantise
+from adapters.training.recipe import BaseBits, Precision
 from config.chat_template import turn_format_from_template
 from config.errors import ModelError
 from config.gguf_header import GgufHeader, read_header
@@ -40,22 +43,24 @@ class TrainingBase:
     dtype: torch.dtype
 
 
-def load_base(path: Path, precision: Precision = "auto", threads: int = 0) -> TrainingBase:
-    """Dequantise a GGUF into memory. Raises ModelError where transformers cannot read this architecture or file."""
+def load_base(
+    path: Path, precision: Precision = "auto", threads: int = 0, base_bits: BaseBits = "full"
+) -> TrainingBase:
+    """Dequantise a GGUF into memory, on a GPU where there is one.
+
+    Raises ModelError where transformers cannot read this architecture or file, or for nf4 where that cannot be.
+    """
     header = read_header(path)
-    disable_progress_bar()
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     dtype = choose_dtype(precision, device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-        model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype)
     except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"{path.name} ({header.architecture}) cannot be opened for training: {error}.",
-            "Train on a base of the llama, qwen2, qwen3, mistral or gemma family.",
-        ) from error
-    model.requires_grad_(requires_grad=False)
+        raise _cannot_open(header, error) from error
+    model = load_model(path, dtype)
+    if base_bits == "nf4":
+        quantise(model, device)
     return TrainingBase(
         path=path,
         model=model.to(device),
@@ -66,10 +71,39 @@ def load_base(path: Path, precision: Precision = "auto", threads: int = 0) -> Tr
     )
 
 
+def load_model(path: Path, dtype: torch.dtype) -> Any:
+    """The frozen weights alone, on the CPU. Raises ModelError."""
+    disable_progress_bar()
+    try:
+        with redirect_stderr(io.StringIO()):  # one of its progress bars cannot be switched off
+            model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype)
+    except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
+        raise _cannot_open(read_header(path), error) from error
+    return model.requires_grad_(requires_grad=False)
+
+
+def _cannot_open(header: GgufHeader, error: Exception) -> ModelError:
+    return ModelError(
+        f"{header.path.name} ({header.architecture}) cannot be opened for training: {error}.",
+        "Train on a base of the llama, mistral, qwen2, qwen3, gemma2 or gemma3 family.",
+    )
+
+
+def choose_device() -> torch.device:
+    """The one place where it is chosen."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision_of(base: TrainingBase) -> Precision:
+    return "bfloat16" if base.dtype is torch.bfloat16 else "float32"
+
+
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """bfloat16 halves memory, but a CPU without units for it emulates it and trains nine times slower."""
     if precision != "auto":
         return torch.float32 if precision == "float32" else torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     is_faster = _seconds(torch.bfloat16, device) * MIN_GAIN < _seconds(torch.float32, device)
     return torch.bfloat16 if is_faster else torch.float32
 

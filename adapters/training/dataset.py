@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adapters.examples import MAX_SHOWN, Example
+from adapters.training.recipe import Lora
 from config.errors import BadRequestError
 from config.prompt import Encode, Segment, TurnFormat, encode_segments, render
 
@@ -39,13 +40,20 @@ class TrainingRow:
 
 
 def build_rows(
-    examples: Sequence[Example], turn_format: TurnFormat, encode: Encode, *, max_tokens: int
+    examples: Sequence[Example],
+    turn_format: TurnFormat,
+    encode: Encode,
+    *,
+    max_tokens: int,
+    lora: Lora = "activated",
 ) -> tuple[TrainingRow, ...]:
     """Render every example as serving does, the answer closed by the model's end of turn.
 
+    With a plain LoRA the adapter is on from the first token, so a row's prefix is empty.
+
     Raises BadRequestError that names the rows longer than `max_tokens`.
     """
-    rows = tuple(_build_row(example, turn_format, encode) for example in examples)
+    rows = tuple(_build_row(example, turn_format, encode, lora) for example in examples)
     long = [
         f"line {example.line} ({row.num_tokens})"
         for example, row in zip(examples, rows, strict=True)
@@ -108,10 +116,11 @@ def _first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
     return next(place for place, (one, two) in enumerate(zip(answer, other, strict=False)) if one != two)
 
 
-def _build_row(example: Example, turn_format: TurnFormat, encode: Encode) -> TrainingRow:
+def _build_row(example: Example, turn_format: TurnFormat, encode: Encode, lora: Lora) -> TrainingRow:
     prompt = render(example.conversation, turn_format, encode)
     answer = [*encode(example.answer, False), *(end_of_turn(turn_format, encode) if example.is_whole else ())]
-    shared, voiced = prompt.tokens[: prompt.voice_boundary], prompt.tokens[prompt.voice_boundary :]
+    boundary = 0 if lora == "plain" else prompt.voice_boundary
+    shared, voiced = prompt.tokens[:boundary], prompt.tokens[boundary:]
     return TrainingRow(shared, (*voiced, *answer), len(answer))
 
 

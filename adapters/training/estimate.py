@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import psutil
+import torch
 
 from adapters.training.base import TrainingBase
 from adapters.training.dataset import TrainingRow
@@ -43,15 +44,21 @@ def estimate(
         num_prefix_tokens=num_prefix_tokens,
         num_suffix_tokens=num_suffix_tokens,
         seconds=num_prefix_tokens * prefill_seconds + num_learned * learn_seconds,
-        peak_bytes=max(peak_bytes(), psutil.Process().memory_info().rss + prefixes.growth_bytes(num_prefix_tokens)),
+        peak_bytes=max(peak_bytes(), _present_bytes() + prefixes.growth_bytes(num_prefix_tokens)),
         precision=recipe.precision,
     )
 
 
 def peak_bytes() -> int:
-    """The most memory this process has held so far."""
+    """The most memory this process has held so far: the GPU's where it trains on one."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _present_bytes() -> int:
+    return int(torch.cuda.memory_allocated()) if torch.cuda.is_available() else psutil.Process().memory_info().rss
 
 
 def _learn(base: TrainingBase, prefixes: PrefixStore, pack: Sequence[TrainingRow]) -> None:

@@ -48,10 +48,10 @@ class PrefixStore:
         return tokens in self._kept
 
     def layers(self, tokens: tuple[int, ...]) -> tuple[Layer, ...]:
-        """Keys and values of `tokens` (at least one) for each layer, computed where they are not kept."""
+        """Keys and values of `tokens` for each layer, computed where they are not kept; of no tokens, empty ones."""
         if tokens in self._kept:
             return self._kept[tokens]
-        layers = self._compute(tokens)
+        layers = self._compute(tokens) if tokens else self._empty()
         num_bytes = sum(layer.num_bytes for layer in layers)
         if self._num_bytes + num_bytes <= self._budget_bytes:
             self._kept[tokens] = layers
@@ -68,6 +68,10 @@ class PrefixStore:
             output = model.get_decoder()(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
         model.train(was_training)
         return tuple(_stored(output.past_key_values.layers))
+
+    def _empty(self) -> tuple[Layer, ...]:
+        """Of the shapes that the model has, without any token."""
+        return tuple(Layer(layer.keys[:, :, :0], layer.values[:, :, :0]) for layer in self._compute((0,)))
 
 
 def _stored(layers: Iterable[Any]) -> Iterable[Layer]:

@@ -24,6 +24,15 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """Told instead of the estimate where a killed run goes on, behind step `step` in epoch `epoch`."""
+
+    step: int
+    num_steps: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Told after each optimiser step. loss: mean over the answer tokens of the step, in nats.
 
@@ -34,6 +43,7 @@ class Progress:
     num_steps: int
     epoch: int
     loss: float
+    learning_rate: float
     tokens_per_second: float
     remaining_seconds: float
 
@@ -69,7 +79,7 @@ class EpochResult:
     is_best: bool
 
 
-TrainingEvent = Estimate | Progress | EpochResult
+TrainingEvent = Estimate | Resumed | Progress | EpochResult
 OnProgress = Callable[[TrainingEvent], None]
 
 
@@ -82,6 +92,7 @@ class TrainingResult:
     """What came out. `adapter` is a PEFT folder with the weights of the best epoch; `recipe` has precision resolved.
 
     base_validation_loss is the base's own, without adapter. num_tokens counts as Progress.tokens_per_second does.
+    seconds: of work, over all parts of a run that was interrupted; num_resumed: how often it was.
     """
 
     adapter: Path
@@ -94,3 +105,5 @@ class TrainingResult:
     seconds: float
     tokens_per_second: float
     peak_bytes: int
+    estimate: Estimate
+    num_resumed: int = 0

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,7 +12,10 @@ from typing import Any, Literal, get_args
 from config.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Lora = Literal["activated", "plain"]
+BaseBits = Literal["full", "nf4"]
 
+RECIPE_FILE = "recipe.toml"
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of llama, qwen2, qwen3, mistral and gemma, by their names in transformers."""
 
@@ -20,6 +24,7 @@ COMMENTS = {
     "alpha": "the change is scaled by alpha / rank",
     "dropout": "share of the adapter's inputs that is dropped while training",
     "target_modules": "layers that get a LoRA pair",
+    "lora": "activated: on from the last question, what stands before it shared by all brands; plain: on throughout",
     "num_epochs": "passes over all rows",
     "batch_rows": "rows of one optimiser step",
     "learning_rate": "peak; about ten times what full fine-tuning takes",
@@ -34,8 +39,29 @@ COMMENTS = {
     "max_tokens": "a row longer than this is refused",
     "seed": "of initialisation, order and shuffles",
     "precision": "auto times float32 against bfloat16 on this machine and takes the faster",
+    "base_bits": "full, or nf4: the frozen base in 4 bits (QLoRA), on a GPU with bitsandbytes installed",
     "prefix_budget_bytes": "memory for prefilled sources kept over epochs; beyond it they are computed again",
     "threads": "0: one for each core that the process may use",
+    "checkpoint_seconds": "a killed run loses at most so much work; each epoch ends with a checkpoint too",
+}
+OUTCOME_FREE = ("prefix_budget_bytes", "checkpoint_seconds")
+"""Fields that change how a run goes, but never its weights."""
+CHOICES: dict[str, tuple[str, ...]] = {
+    "precision": get_args(Precision),
+    "lora": get_args(Lora),
+    "base_bits": get_args(BaseBits),
+}
+
+Limit = tuple[Callable[[float], bool], str]
+POSITIVE: Limit = (lambda value: value > 0, "above zero")
+COUNT: Limit = (lambda value: value >= 0, "zero or above")
+PART: Limit = (lambda value: 0 <= value < 1, "between 0 and 1")
+SHARE: Limit = (lambda value: 0 <= value <= 1, "from 0 to 1")
+LIMITS = {
+    **dict.fromkeys(("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens"), POSITIVE),
+    **dict.fromkeys(("decision_weight", "patience", "checkpoint_seconds", "prefix_budget_bytes", "threads"), COUNT),
+    **dict.fromkeys(("dropout", "warmup_share"), PART),
+    **dict.fromkeys(("shuffle_share", "number_share"), SHARE),
 }
 
 
@@ -47,6 +73,7 @@ class Recipe:
     alpha: float = 16.0
     dropout: float = 0.05
     target_modules: tuple[str, ...] = ALL_LINEAR
+    lora: Lora = "activated"
     num_epochs: int = 3
     batch_rows: int = 8
     learning_rate: float = 1e-3
@@ -61,34 +88,29 @@ class Recipe:
     max_tokens: int = 4_096
     seed: int = 0
     precision: Precision = "auto"
+    base_bits: BaseBits = "full"
     prefix_budget_bytes: int = 4_000_000_000
     threads: int = 0
+    checkpoint_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        for name in ("rank", "num_epochs", "batch_rows", "learning_rate", "alpha", "max_tokens"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not above zero.")
-        if self.decision_weight < 0:
-            raise ConfigError(f"The recipe's decision_weight = {self.decision_weight!r} is below zero.")
-        for name in ("dropout", "warmup_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not between 0 and 1.")
-        if self.precision not in get_args(Precision):
-            raise ConfigError(
-                f"The recipe's precision = {self.precision!r} is none of {', '.join(get_args(Precision))}."
-            )
-        for name in ("shuffle_share", "number_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not from 0 to 1.")
+        for name, (is_sound, what) in LIMITS.items():
+            if not is_sound(getattr(self, name)):
+                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is not {what}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is none of {', '.join(choices)}.")
         if not self.target_modules:
             raise ConfigError("The recipe's target_modules is empty.", f"Name some of {', '.join(ALL_LINEAR)}.")
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """As TOML, each line with its meaning."""
+    """As TOML, each line with its meaning. With `--recipe` and the same rows and base it gives the same adapter."""
     values = dataclasses.asdict(recipe)
     lines = [f"{name} = {_toml(value)}  # {COMMENTS[name]}" for name, value in values.items()]
-    path.write_text("\n".join(["# housevoice training recipe", *lines, ""]), encoding="utf-8")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text("\n".join(["# housevoice training recipe", *lines, ""]), encoding="utf-8")
+    partial.rename(path)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,11 +1,12 @@
 """POST /v1/chat/completions: a grounded answer in a brand's voice, whole or streamed."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
+from adapters.rollout import Caller
 from config.errors import BadRequestError
 from config.prompt import Turn
 from config.settings import ServerSettings
@@ -19,6 +20,11 @@ from server.services import Services
 from server.voices import Voice
 
 TASK_HEADER = "x-openwebui-task"
+CHAT_HEADER = "x-openwebui-chat-id"
+CONVERSATION_KEY = "conversation_id"
+"""In a request's metadata."""
+
+VERSION_HEADER = "x-housevoice-version"
 OPEN_WEBUI_PREFIX = "x-openwebui-"
 NUM_PRIMED_EVENTS = 2
 """The start and the first text: an engine that refuses does so before it."""
@@ -32,15 +38,18 @@ async def create_chat_completion(
 ) -> Response:
     check_limits(body, services)
     services.require_ready()
-    voice = await asyncio.to_thread(services.voices.resolve, body.model, key)
+    caller = caller_of(key, body.user or body.safety_identifier, conversation_of(body, request.headers))
+    voice = await asyncio.to_thread(services.voices.resolve, body.model, key, caller)
     check_bias(body.logit_bias, services)
     answer_request = answer_request_of(body, voice, key, request_id, is_task=bool(request.headers.get(TASK_HEADER)))
     events = services.answerer.answer(answer_request)
     chat = chat_format_of(body, voice, services, request)
     if not body.stream:
         whole = await run_until_gone(chat.whole(events), request.receive)
-        return Response(status_code=499) if whole is None else JSONResponse(whole)
-    return await _streamed(chat, events, services.settings.server, request_id, request)
+        return Response(status_code=499) if whole is None else JSONResponse(whole, headers=version_header(voice))
+    response = await _streamed(chat, events, services.settings.server, request_id, request)
+    response.headers.update(version_header(voice))
+    return response
 
 
 async def _streamed(
@@ -76,7 +85,8 @@ def answer_request_of(body: ChatBody, voice: Voice, key: ApiKey, request_id: str
         num_top_logprobs=body.num_top_logprobs,
         json_schema=schema_text,
         use_documents=not is_task,
-        search_filter=body.retrieval.filters.search_filter,
+        retrieves=body.wanted_retrieval.enabled,
+        search_filter=body.wanted_retrieval.search_filter,
         user=body.user or body.safety_identifier or "",
         metadata=body.metadata or {},
     )
@@ -96,7 +106,23 @@ def chat_format_of(body: ChatBody, voice: Voice, services: Services, request: Re
         has_logprobs=bool(body.logprobs),
         includes_usage=body.includes_usage,
         sends_source_events=is_open_webui,
+        includes_source_text=body.wanted_retrieval.include_text,
     )
+
+
+def caller_of(key: ApiKey, user: str | None, conversation: str) -> Caller:
+    return Caller(key.id, key.name, user or "", conversation)
+
+
+def conversation_of(body: ChatBody, headers: Mapping[str, str]) -> str:
+    """What all turns of one conversation have in common: the client's id of it, or else the first question."""
+    named = headers.get(CHAT_HEADER) or (body.metadata or {}).get(CONVERSATION_KEY)
+    return named or next(turn.content for turn in body.turns if turn.role == "user")
+
+
+def version_header(voice: Voice) -> dict[str, str]:
+    """Which version answers, before the first token; brand@0 is the brand without an adapter."""
+    return {} if voice.is_base else {VERSION_HEADER: voice.adapter.name if voice.adapter else f"{voice.brand.name}@0"}
 
 
 def from_first_question(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:

@@ -32,6 +32,7 @@ class ChatFormat:
 
     is_json: the client asked for JSON, so the brand's refusal goes under `refusal`, where JSON is not expected.
     sends_source_events: Open WebUI asked; it shows the snippets from an extra key in a normal chunk.
+    includes_source_text: the client asked for what the model was given.
     """
 
     request_id: str
@@ -45,6 +46,7 @@ class ChatFormat:
     has_logprobs: bool = False
     includes_usage: bool = False
     sends_source_events: bool = False
+    includes_source_text: bool = False
 
     @property
     def completion_id(self) -> str:
@@ -162,26 +164,30 @@ class ChatFormat:
             "request_id": self.request_id,
             "adapter": self.adapter,
             "is_refusal": started.is_refusal,
-            "sources": retrieved if self.is_json else self._cited_sources(state),
+            "sources": retrieved if self.is_json else self._cited_sources(state, retrieved),
             "retrieved": retrieved,
         }
 
-    def _cited_sources(self, state: ChoiceState) -> list[Json]:
+    def _cited_sources(self, state: ChoiceState, retrieved: list[Json]) -> list[Json]:
         """Each cited place once, by the number that the text shows."""
         places = {(citation.number, citation.cited.chunk_id): citation for citation in state.citations}
-        return [self._source(c.number, c.cited.document_id, c.cited.chunk_id, c.cited.title, c.cited.location)
-                for _, c in sorted(places.items())]  # fmt: skip
+        given = {source["number"]: source for source in retrieved}
+        return [{**given[c.source_number], "number": c.number} for _, c in sorted(places.items())]
 
     def _retrieved_sources(self, started: AnswerStarted) -> list[Json]:
         """All that the model was given, by the numbers that it saw."""
-        return [
-            self._source(s.number, s.document.document_id, s.chunks[0].chunk_id, s.document.title, s.location)
-            for s in started.sources
-        ]
+        return [self._source(source) for source in started.sources]
 
-    def _source(self, number: int, document_id: str, chunk_id: str, title: str, location: str) -> Json:
-        url = self._url(document_id, chunk_id)
-        return {"number": number, "document_id": document_id, "title": title, "location": location, "url": url}
+    def _source(self, source: RetrievedSource) -> Json:
+        document = source.document
+        told = {
+            "number": source.number,
+            "document_id": document.document_id,
+            "title": document.title,
+            "location": source.location,
+            "url": self._url(document.document_id, source.chunks[0].chunk_id),
+        }
+        return told | ({"heading": source.heading, "text": source.text} if self.includes_source_text else {})
 
     def _source_events(self, state: ChoiceState, started: AnswerStarted) -> Iterator[Json]:
         cited = {citation.source_number: citation for citation in state.citations}

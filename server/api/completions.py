@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 
 from config.errors import BadRequestError
 from server.answer import sampling_with_defaults
-from server.api.chat import check_bias, check_num_choices, fingerprint
+from server.api.chat import caller_of, check_bias, check_num_choices, fingerprint, version_header
 from server.api.context import KeyOf, RequestIdOf, ServicesOf
 from server.api.logprobs import completion_logprobs
 from server.api.schemas.completions import CompletionBody
@@ -28,6 +28,9 @@ from server.voices import Voice
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's default for this route."""
 
+STICKY_CHARACTERS = 200
+"""Of a raw prompt's beginning: callers with equal ones get the same of two versions."""
+
 Json = dict[str, Any]
 router = APIRouter()
 
@@ -38,7 +41,8 @@ async def create_completion(
 ) -> Response:
     check_num_choices(body.n, services.settings.server)
     services.require_ready()
-    voice = await asyncio.to_thread(services.voices.resolve, body.model, key)
+    caller = caller_of(key, body.user, str(body.prompts[0])[:STICKY_CHARACTERS])
+    voice = await asyncio.to_thread(services.voices.resolve, body.model, key, caller)
     check_bias(body.logit_bias, services)
     prompts = await asyncio.to_thread(lambda: [_tokens(prompt, services) for prompt in body.prompts])
     requests = _requests(body, prompts, voice, key, request_id)
@@ -46,12 +50,14 @@ async def create_completion(
     text = TextFormat(body, request_id, services.clock(), fingerprint(services, voice), _echoes(body, services))
     if not body.stream:
         whole = await run_until_gone(text.whole(events), request.receive)
-        return Response(status_code=499) if whole is None else JSONResponse(whole)
+        return Response(status_code=499) if whole is None else JSONResponse(whole, headers=version_header(voice))
     pause = services.settings.server.keep_alive_seconds
     begun = await run_until_gone(primed(events, 1, pause), request.receive)
     if begun is None:
         return Response(status_code=499)
-    return StreamedResponse(event_stream(text.chunks(begun), pause, request_id), "text/event-stream")
+    response = StreamedResponse(event_stream(text.chunks(begun), pause, request_id), "text/event-stream")
+    response.headers.update(version_header(voice))
+    return response
 
 
 @dataclass(slots=True)

@@ -27,6 +27,12 @@ async def give_feedback(body: FeedbackBody, services: ServicesOf, key: KeyOf) ->
             "Feedback is not kept here.", None, "feedback_off", "An operator turns it on: storage.store_text = true."
         )
     record = await asyncio.to_thread(_own_record, body.request_id, services, key)
+    if not record["question"]:
+        raise BadRequestError(
+            f"The text of {body.request_id} was not kept: storing was off when it was answered.",
+            "request_id",
+            "feedback_off",
+        )
     given = feedback_of(record, body.rating, body.fault, body.comment, body.edited_answer)
     await asyncio.to_thread(services.feedback.add, given)
     services.metrics.count_feedback(given)

@@ -20,13 +20,16 @@ from server.keys import ApiKey, is_use_stale
 from server.services import Services
 from server.sessions import COOKIE
 
-PAGE_FILES = ("page.css", "page.js", "render.js", "icon.svg")
+PAGE_FILES = ("page.css", "page.js", "render.js", "feedback.js", "icon.svg", "jobs.html", "jobs.js")
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", *(f"/page/{name}" for name in PAGE_FILES)})
 SESSION_PATHS = ("/documents/",)
 """Where a browser's session cookie stands for a key: reading only, so a foreign site can make it do nothing."""
 
-STREAMED = frozenset({("POST", "/api/documents")})
-"""(method, path) whose bodies go to a file as they arrive; they may be as large as a document, not as a request."""
+STREAMED = {
+    ("POST", "/api/documents"): ("ingest", "max_file_bytes"),
+    ("POST", "/v1/files"): ("training", "max_file_bytes"),
+}
+"""(method, path) whose bodies go to a file as they arrive, and the setting that says how large such a file may be."""
 
 FORM_BYTES = 100_000
 """What a form may hold beside its file."""
@@ -89,8 +92,10 @@ class Guard:
 
     async def _body(self, scope: Scope, receive: Receive) -> Receive:
         settings = self._services.settings
-        if (scope["method"], scope["path"]) in STREAMED:
-            return _bounded(receive, settings.ingest.max_file_bytes + FORM_BYTES, "ingest.max_file_bytes")
+        if streamed := STREAMED.get((scope["method"], scope["path"])):
+            section, key = streamed
+            limit: int = getattr(getattr(settings, section), key)
+            return _bounded(receive, limit + FORM_BYTES, f"{section}.{key}")
         return _replay(await _read_body(scope, receive, settings.server.max_body_bytes), receive)
 
     def _admit(self, scope: Scope) -> ApiKey | None:

@@ -1,4 +1,4 @@
-"""The built-in chat page: three files, no build step, nothing from elsewhere."""
+"""The built-in chat page: a few files, no build step, nothing from elsewhere."""
 
 from importlib import resources
 
@@ -9,9 +9,12 @@ from config.errors import NotFoundError
 
 FILES = {
     "index.html": "text/html; charset=utf-8",
+    "jobs.html": "text/html; charset=utf-8",
+    "jobs.js": "text/javascript; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "render.js": "text/javascript; charset=utf-8",
+    "feedback.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 HEADERS = {

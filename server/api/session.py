@@ -23,7 +23,7 @@ async def open_session(request: Request, response: Response, services: ServicesO
         secure=request.url.scheme == "https",
         path="/",
     )
-    return {"name": key.name, "role": key.role}
+    return {"name": key.name, "role": key.role, "keeps_feedback": services.settings.storage.store_text}
 
 
 @router.delete("/api/session")

@@ -1,30 +1,31 @@
 """`housevoice adapter`: examples with sources, training, versions, and the comparison with plain prompting."""
 
-import json
 import tempfile
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from adapters.bring_in import bring_in
-from adapters.evaluate import Answered, Judged, Scores, judge, score
 from adapters.make import TrainingInput, make_adapter
-from adapters.registry import Card, Registry
-from adapters.training.progress import EpochResult, Estimate, RefusalBalance, TrainingEvent
-from adapters.training.progress import Progress as Step
-from adapters.training.recipe import Recipe, read_recipe
+from adapters.registry import Card
 from config.environment import prepare_environment
 from config.errors import BadRequestError
 from config.models import resolve_base
 from config.settings import Settings
-from server.cli.connection import Server, brand_of, find_server, own_store, require_server
-from server.cli.console import err, errors_for_people, note, out, plain, say
+from server.cli.adapter_advise import advise_adapter
+from server.cli.adapter_drift import drift
+from server.cli.adapter_evaluate import evaluate_adapter, promote_adapter
+from server.cli.adapter_versions import canary, list_versions, own_registry, retire
+from server.cli.connection import brand_of, find_server, own_store
+from server.cli.console import errors_for_people, note, plain, say
 from server.cli.curate import curate_examples
+from server.cli.training_run import choose_recipe, run_folder
+from server.cli.training_view import TrainingView, show_cost
 from server.prepare import Preparer, read_pairs, write_rows
+from server.proof import proof_prompts, prove
 from server.reranking import open_reranker
 from server.retrieval import Retriever
 
@@ -86,47 +87,41 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); needs only the keys that differ.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
-    output: Annotated[Path | None, typer.Option("--out", help="Keep checkpoints, recipe and adapter here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Keep checkpoints, curve, recipe and adapter here.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever lies in the folder.")] = False,
     activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
 ) -> None:
-    """Train a LoRA for a brand on the served base, convert it, check it, and register it as the next version.
+    """Train a LoRA for a brand on the served base, convert it, prove it, and register it as the next version.
 
     Fewer than 50 rows are refused; 100 to 500 good ones are the useful range. A running server goes on answering and
-    picks the version up when it is activated.
+    picks the version up when it is activated. Whatever ends the command early: the same command again goes on from the
+    last checkpoint, and ends with the same adapter.
     """
     settings: Settings = context.obj
     with errors_for_people():
         prepare_environment()
         chosen = brand_of(settings, brand)
         _check_size(examples)
-        kept = output or Path(tempfile.mkdtemp(prefix=f"housevoice-{brand}-"))
-        given = TrainingInput(brand, chosen.system_prompt, examples, validation)
-        with _bar() as bar:
-            made = make_adapter(resolve_base(settings), given, _recipe(recipe, epochs, rank), kept, _Teller(bar).tell)
-        name = _register(settings, brand, made.gguf, made.card, activate)
+        base, given = resolve_base(settings), TrainingInput(brand, chosen.system_prompt, examples, validation)
+        how = choose_recipe(resume, recipe, epochs, rank)
+        kept = resume or output or run_folder(settings, given, how, base.sha256)
+        note(f"checkpoints in {plain(kept)}")
+        with TrainingView() as view:
+            made = make_adapter(base, given, how, kept, view.tell, restart=restart)
+        show_cost(made.training)
+        proof = prove(base.path, made.gguf, made.training.adapter, proof_prompts(base.path, chosen.system_prompt))
+        note(str(proof))
+        name = _register(settings, brand, made.gguf, {**made.card, "proof": asdict(proof)}, activate, made.rows)
     say(f"{plain(name)} registered{' and active' if activate else ''}; files in {plain(kept)}")
     if not activate:
         note(f"Compare it: housevoice adapter evaluate {plain(name)} HELDOUT.jsonl")
         note(f"Use it:     housevoice adapter activate {plain(name)}")
 
 
-@app.command(name="list")
-def list_versions(context: typer.Context, brand: Annotated[str, typer.Argument(help="Only this brand.")] = "") -> None:
-    """List all versions, which is active, and what each was trained on."""
-    settings: Settings = context.obj
-    with errors_for_people():
-        rows = _versions(settings, brand)
-    table = Table(box=None, pad_edge=False)
-    for column in ("Version", "State", "Base", "Rows", "Best loss", "File hash"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        card = row["card"]
-        losses = [epoch["validation_loss"] for epoch in card.get("epochs", []) if epoch["validation_loss"] is not None]
-        best = f"{min(losses):.3f}" if losses else "-"
-        state = "[green]active[/]" if row["is_active"] else ""
-        base = card.get("base_name", row["base_sha256"][:12])
-        table.add_row(plain(row["name"]), state, plain(base), str(card.get("num_rows", "-")), best, row["sha256"][:12])
-    out.print(table)
+app.command(name="list")(list_versions)
 
 
 @app.command()
@@ -142,8 +137,7 @@ def activate(
         if server is not None:
             server.post("/api/adapters/activate", {"brand": brand} if number == "0" else {"version": version})
         else:
-            with settings.data.own("adapter activate"):
-                registry = Registry.open(settings.data)
+            with own_registry(settings, "adapter activate") as registry:
                 if number == "0":
                     registry.deactivate(brand)
                 else:
@@ -161,10 +155,15 @@ def rollback(context: typer.Context, brand: BrandName) -> None:
         if server is not None:
             active = server.post("/api/adapters/rollback", {"brand": brand})["active"]
         else:
-            with settings.data.own("adapter rollback"):
-                version = Registry.open(settings.data).roll_back(brand)
+            with own_registry(settings, "adapter rollback") as registry:
+                version = registry.roll_back(brand)
                 active = version.name if version else None
     say(f"{plain(active)} is active again." if active else f"{plain(brand)} uses the base with its prompt again.")
+
+
+app.command()(canary)
+app.command()(drift)
+app.command()(retire)
 
 
 @app.command(name="import")
@@ -172,44 +171,35 @@ def import_adapter(
     context: typer.Context,
     brand: BrandName,
     source: Annotated[Path, typer.Argument(help="A PEFT folder (safetensors) or a GGUF LoRA.")],
+    plain_lora: Annotated[
+        bool, typer.Option("--plain", help="A PEFT folder: on from the first token, as it was trained elsewhere.")
+    ] = False,
     activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
 ) -> None:
     """Register an adapter that was made elsewhere, once it passed the checks that our own have to pass.
 
-    It must fit the served base: names, shapes, finite values, an effect. Whether it is any good says
+    It must fit the served base (names, shapes, finite values), have an effect and leave the base as it is; one from a
+    PEFT folder must compute in llama.cpp what it computes in PEFT. Whether it is any good says
     [bold]housevoice adapter evaluate[/]. Pickled weights are refused.
+
+    Adapters of other trainers expect to be on from the first token. With [bold]--plain[/] they are, and each answer
+    computes its sources under the adapter; without, they are on from the last question, as ours are.
     """
     settings: Settings = context.obj
     with errors_for_people(), tempfile.TemporaryDirectory() as work:
         prepare_environment()
-        brand_of(settings, brand)
-        gguf, card = bring_in(source, brand, resolve_base(settings), Path(work))
-        name = _register(settings, brand, gguf, card, activate)
+        chosen, base = brand_of(settings, brand), resolve_base(settings)
+        gguf, card = bring_in(source, brand, base, Path(work), "plain" if plain_lora else "activated")
+        peft = source.expanduser() if source.is_dir() else None
+        proof = prove(base.path, gguf, peft, proof_prompts(base.path, chosen.system_prompt))
+        note(str(proof))
+        name = _register(settings, brand, gguf, {**card, "proof": asdict(proof)}, activate)
     say(f"{plain(name)} registered{' and active' if activate else ''}.")
 
 
-@app.command()
-def evaluate(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="brand or brand@number.")],
-    heldout: Annotated[Path, typer.Argument(help="Held-out rows as written by `prepare`.")],
-    details: Annotated[Path | None, typer.Option(help="Write every answer with its verdicts here (JSONL).")] = None,
-) -> None:
-    """Ask the held-out questions through the running server and compare with the base under its best prompt.
-
-    Form is checked by the brand's [format] rules; a citation counts if the first one names the right document.
-    """
-    settings: Settings = context.obj
-    with errors_for_people():
-        server = require_server(settings)
-        brand = brand_of(settings, model.partition("@")[0])
-        rows = [json.loads(line) for line in heldout.read_text(encoding="utf-8").splitlines()]
-        systems = {model: model, "base, best prompt": f"{brand.name}@0"}
-        answered = {name: _ask_all(server, target, rows) for name, target in systems.items()}
-    judged = {name: [judge(a, brand.format, brand.refusal) for a in answers] for name, answers in answered.items()}
-    _print_scores({name: score(verdicts) for name, verdicts in judged.items()})
-    if details is not None:
-        _write_details(details, answered, judged)
+app.command(name="evaluate")(evaluate_adapter)
+app.command(name="promote")(promote_adapter)
+app.command(name="advise")(advise_adapter)
 
 
 def _check_size(examples: Path) -> None:
@@ -224,106 +214,16 @@ def _check_size(examples: Path) -> None:
         )
 
 
-def _recipe(path: Path | None, epochs: int | None, rank: int | None) -> Recipe:
-    recipe = read_recipe(path) if path else Recipe()
-    if epochs is not None:
-        recipe = replace(recipe, num_epochs=epochs)
-    return recipe if rank is None else replace(recipe, rank=rank, alpha=2.0 * rank)
-
-
-def _register(settings: Settings, brand: str, gguf: Path, card: Card, is_activated: bool) -> str:
+def _register(
+    settings: Settings, brand: str, gguf: Path, card: Card, is_activated: bool, rows: Sequence[Path] = ()
+) -> str:
     server = find_server(settings)
     if server is not None:
         body = {"brand": brand, "path": str(gguf.absolute()), "card": dict(card), "activate": is_activated}
-        return str(server.post("/api/adapters", body)["name"])
-    with settings.data.own("adapter train"):
-        registry = Registry.open(settings.data)
-        version = registry.register(brand, gguf, card)
+        kept = [str(path.absolute()) for path in rows]
+        return str(server.post("/api/adapters", {**body, "rows": kept})["name"])
+    with own_registry(settings, "adapter train") as registry:
+        version = registry.register(brand, gguf, card, rows)
         if is_activated:
             registry.activate(version.brand, version.version)
         return version.name
-
-
-def _versions(settings: Settings, brand: str) -> list[dict[str, Any]]:
-    server = find_server(settings)
-    if server is not None:
-        return list(server.get("/api/adapters", brand=brand)["adapters"])
-    with settings.data.own("adapter list"):
-        found = Registry.open(settings.data).versions(brand or None)
-        return [{**asdict(version), "name": version.name} for version in found]
-
-
-class _Teller:
-    """Training events on a progress bar, with a lasting line for the estimate and for each epoch."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task = bar.add_task("reading the base", total=None)
-
-    def tell(self, event: TrainingEvent) -> None:
-        match event:
-            case Estimate():
-                minutes, gigabytes = event.seconds / 60, event.peak_bytes / 1e9
-                note(f"{event.num_rows} rows, {event.num_steps} steps: about {minutes:.0f} min and {gigabytes:.1f} GB")
-            case Step():
-                text = f"epoch {event.epoch}  loss {event.loss:.3f}  {event.tokens_per_second:.0f} tokens/s"
-                self._bar.update(self._task, description=text, completed=event.step, total=event.num_steps)
-            case EpochResult():
-                held = "" if event.validation_loss is None else f", held out {event.validation_loss:.3f}"
-                note(f"epoch {event.epoch}: loss {event.training_loss:.3f}{held} ({event.seconds:.0f} s)")
-                if event.refusals:
-                    note(_refusals(event.refusals))
-
-
-def _refusals(found: RefusalBalance) -> str:
-    return (
-        f"  with refusal_bias = {found.bias} in the brand's file it refuses {found.refused:.0%} of the unanswerable"
-        f" and {found.wrongly_refused:.0%} of the answerable held-out rows (AUROC {found.auroc:.2f})"
-    )
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err, transient=True)
-
-
-def _ask_all(server: Server, model: str, rows: list[dict[str, Any]]) -> list[Answered]:
-    paths = {row["document_id"]: row["path"] for row in server.get("/api/documents")["documents"]}
-    with _bar() as bar:
-        return [_ask(server, model, row, paths) for row in bar.track(rows, description=model)]
-
-
-def _ask(server: Server, model: str, row: dict[str, Any], paths: dict[str, str]) -> Answered:
-    turns = [message for message in row["messages"][:-1] if message["role"] != "system"]
-    body = {"model": model, "messages": turns, "temperature": 0}
-    message = server.post("/v1/chat/completions", body)["choices"][0]["message"]
-    urls = [annotation["url_citation"]["url"] for annotation in message.get("annotations") or []]
-    cited = [paths.get(url.partition("/documents/")[2].partition("#")[0].partition("?")[0], "") for url in urls]
-    return Answered(
-        question=row["messages"][-2]["content"],
-        documents=tuple(row.get("documents", ())),
-        fact=row.get("fact", ""),
-        answer=message["content"] or "",
-        cited=tuple(dict.fromkeys(cited)),
-    )
-
-
-def _print_scores(scores: dict[str, Scores]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("System")
-    columns = ("form", "citation", "fact", "refusal", "wrong_refusal")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for name, found in scores.items():
-        table.add_row(plain(name), *(str(getattr(found, column)) for column in columns))
-    out.print(table)
-    note("Share of questions with 95 % bootstrap interval. refusal: of the unanswerable; wrong refusal: of the others.")
-
-
-def _write_details(path: Path, answered: dict[str, list[Answered]], judged: dict[str, list[Judged]]) -> None:
-    lines = [
-        json.dumps({"system": name, **asdict(answer), **asdict(verdict)}, ensure_ascii=False)
-        for name in answered
-        for answer, verdict in zip(answered[name], judged[name], strict=True)
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -13,12 +13,13 @@ import psutil
 import typer
 from rich.table import Table
 
+from adapters.identity import identity_of
 from adapters.registry import Registry
 from config.brands import load_brands
 from config.errors import HousevoiceError
 from config.models import resolve_base, resolve_embedder
-from config.prompt import PROMPT_VERSION
 from config.settings import Settings
+from server.cli.adapter_drift import drift_of
 from server.cli.connection import Server, find_server, own_generations
 from server.cli.console import errors_for_people, out, plain
 
@@ -61,7 +62,7 @@ def doctor(context: typer.Context) -> None:
 def examine(settings: Settings) -> Iterator[Finding]:
     """All findings, cheapest first; one check that fails does not stop the others."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _versions, _processor, _disk, _models, _brands, _adapters, _running
+        _versions, _processor, _disk, _models, _brands, _adapters, _drift, _running
     )  # fmt: skip
     for check in checks:
         try:
@@ -118,20 +119,27 @@ def _adapters(settings: Settings) -> Iterator[Finding]:
     if not settings.data.database.exists():
         yield Finding("adapters", Verdict.LOOK, "none yet: the data directory is new")
         return
-    base = resolve_base(settings)
-    for version in Registry.open(settings.data).versions():
+    registry = Registry.open(settings.data, identity_of(resolve_base(settings)))
+    for version in registry.versions():
         if not version.is_active:
             continue
-        if version.base_sha256 != base.sha256:
-            text = f"was trained for base {version.base_sha256[:12]}, served is {base.sha256[:12]}: train it again"
-            yield Finding(version.name, Verdict.BROKEN, text)
-        elif version.prompt_version != PROMPT_VERSION:
-            text = (
-                f"was trained for prompt version {version.prompt_version}, served is {PROMPT_VERSION}: train it again"
-            )
-            yield Finding(version.name, Verdict.BROKEN, text)
+        if reason := registry.mismatch(version):
+            yield Finding(version.name, Verdict.BROKEN, f"{reason} {registry.how_to_retrain(version)}")
+        elif not version.path.is_file():
+            yield Finding(version.name, Verdict.BROKEN, f"its file {version.path} is gone: restore a backup")
         else:
             yield Finding(version.name, Verdict.FINE, f"active, matches the base, {version.path}")
+
+
+def _drift(settings: Settings) -> Iterator[Finding]:
+    if not settings.data.database.exists():
+        return
+    versions = drift_of(settings)["versions"]
+    for version in versions:
+        for text in version["alerts"].values():
+            yield Finding("drift", Verdict.LOOK, f"{text} See housevoice adapter drift {version['name'].split('@')[0]}")
+    if not any(version["alerts"] for version in versions):
+        yield Finding("drift", Verdict.FINE, f"{len(versions)} versions have answered; none has left its baseline")
 
 
 def _running(settings: Settings) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from server.evaluation.gate import Shortfall, read_gate, shortfalls
 from server.evaluation.judging import SYSTEMS
 from server.evaluation.measures import MEASURES, floor_choices
 from server.evaluation.questions import Question, read_questions
+from server.reranking import Reranker, open_reranker
 from server.retrieval import Retriever
 
 app = typer.Typer(no_args_is_help=True, help="Measure: what the documents' questions find.")
@@ -63,7 +64,7 @@ def retrieval(
 
 
 def _evaluate(store: FactStore, settings: Settings, subject: Subject, questions: tuple[Question, ...]) -> Evaluation:
-    retriever = Retriever(store, settings.retrieval)
+    retriever = Retriever(store, settings.retrieval, _loaded_reranker(settings))
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=len(questions))
@@ -74,6 +75,14 @@ def _evaluate(store: FactStore, settings: Settings, subject: Subject, questions:
             store,
             lambda _: bar.advance(task),
         )
+
+
+def _loaded_reranker(settings: Settings) -> Reranker | None:
+    """Loaded first, so that the first questions are not asked without it. Raises ModelError."""
+    reranker = open_reranker(settings)
+    if reranker is not None:
+        reranker.wait_until_loaded()
+    return reranker
 
 
 def print_scores(found: Evaluation) -> None:

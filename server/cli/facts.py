@@ -30,8 +30,8 @@ def search(
     path: Annotated[list[str] | None, typer.Option("--path", help="A folder, file or glob; may be repeated.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--type", help="Suffix (pdf) or media type; repeatable.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag from front matter; may be repeated.")] = None,
-    after: Annotated[str | None, typer.Option("--after", help="File date from, such as 2026-01-31.")] = None,
-    before: Annotated[str | None, typer.Option("--before", help="File date before.")] = None,
+    after: Annotated[str | None, typer.Option("--after", help="Dated from, such as 2026-01-31.")] = None,
+    before: Annotated[str | None, typer.Option("--before", help="Dated before.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show all candidates, ranks, and what was cut and why.")
     ] = False,
@@ -78,7 +78,7 @@ def _checked(filters: dict[str, Any]) -> FilterBody:
 
 def _print_sources(found: dict[str, Any]) -> None:
     if not found["sources"]:
-        note(f"Nothing relevant (best similarity {found['best_similarity']:.2f}).")
+        note(f"Nothing relevant: {_similarity(found)}.")
     for source in found["sources"]:
         document = source["document"]
         place = ", ".join(part for part in (source["heading"], source["location"]) if part)
@@ -103,7 +103,11 @@ def _print_candidates(found: dict[str, Any]) -> None:
         )
     out.print(table)
     reranking = f", {plain(found['reranking'])}" if found["reranking"] else ""
-    say(f"best similarity {found['best_similarity']:.3f}, {1000 * found['seconds']:.0f} ms{reranking}")
+    say(f"{_similarity(found)}, {1000 * found['seconds']:.0f} ms{reranking}")
+
+
+def _similarity(found: dict[str, Any]) -> str:
+    return f"best similarity {found['best_similarity']:.3f}, relevance floor {found['floor']:g}"
 
 
 def _fate(row: dict[str, Any]) -> str:

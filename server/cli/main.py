@@ -9,6 +9,7 @@ from config.settings import Settings, load_settings
 from server.cli import (
     access,
     adapter,
+    adapter_upgrade,
     ask,
     doctor,
     evaluation,
@@ -16,6 +17,7 @@ from server.cli import (
     feedback,
     index,
     ingest,
+    jobs,
     keys,
     listing,
     quarantine,
@@ -59,12 +61,14 @@ facts.register(app)
 ask.register(app)
 listing.register(app)
 doctor.register(app)
+adapter_upgrade.register(adapter.app)
 app.add_typer(access.app, name="access")
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(index.app, name="index")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quarantine.app, name="quarantine")
 

@@ -119,6 +119,7 @@ def _row(item: Judged) -> dict[str, Any]:
                 "lexical_rank": candidate.lexical_rank,
                 "lexical_score": candidate.lexical_score,
                 "fused_score": candidate.fused_score,
+                "rerank_score": candidate.rerank_score,
             }
             for candidate in item.retrieval.candidates[:SHOWN_CANDIDATES]
         ],

@@ -1,4 +1,5 @@
 // The built-in chat page. What a model writes is only ever put into text nodes; there is no innerHTML anywhere.
+import { feedbackBar } from "/page/feedback.js";
 import { renderAnswer } from "/page/render.js";
 
 const element = (id) => document.getElementById(id);
@@ -7,6 +8,7 @@ const VOICE = "housevoice.voice";
 let messages = [];
 let running = null;
 let voices = [];
+let keepsFeedback = false;
 
 const key = () => sessionStorage.getItem(KEY) || "";
 const headers = () => ({ Authorization: `Bearer ${key()}`, "Content-Type": "application/json" });
@@ -26,7 +28,9 @@ async function reasonOf(response) {
 }
 
 async function open() {
-  await request("/api/session", { method: "POST" });
+  const session = await (await request("/api/session", { method: "POST" })).json();
+  keepsFeedback = session.keeps_feedback;
+  element("training").hidden = session.role !== "admin";
   const listed = await (await request("/v1/models")).json();
   voices = listed.data.filter((model) => !model.id.includes("@"));
   voices.sort((a, b) => Number(a.parent === null) - Number(b.parent === null));
@@ -83,7 +87,7 @@ async function ask(question) {
   item.scrollIntoView({ block: "nearest" });
   running = new AbortController();
   setRunning(true);
-  const answer = { text: "", annotations: [], sources: [], retrieved: [] };
+  const answer = { text: "", annotations: [], sources: [], retrieved: [], requestId: "", isWhole: false };
   try {
     await stream(voice, answer, () => renderAnswer(body, answer.text, []));
   } catch (error) {
@@ -98,9 +102,14 @@ function finish(item, body, answer) {
   renderAnswer(body, answer.text, answer.annotations);
   if (answer.sources.length) item.append(sourceList("Sources", answer.sources));
   else if (answer.retrieved.length) item.append(sourceList("Read, but not cited", answer.retrieved));
+  if (keepsFeedback && answer.isWhole && answer.text) item.append(feedbackBar(answer, giveFeedback));
   if (answer.text) messages.push({ role: "assistant", content: answer.text });
   else messages.pop();
   item.scrollIntoView({ block: "nearest" });
+}
+
+function giveFeedback(body) {
+  return request("/v1/feedback", { method: "POST", body: JSON.stringify(body) });
 }
 
 async function stream(model, answer, onText) {
@@ -109,6 +118,7 @@ async function stream(model, answer, onText) {
     body: JSON.stringify({ model, messages, stream: true }),
     signal: running.signal,
   });
+  answer.requestId = response.headers.get("x-request-id");
   for await (const event of eventsOf(response)) {
     if (event.error) throw new Error(event.error.message);
     const delta = event.choices[0]?.delta ?? {};
@@ -118,6 +128,7 @@ async function stream(model, answer, onText) {
     answer.retrieved = event.housevoice?.retrieved || answer.retrieved;
     if (delta.content) onText();
   }
+  answer.isWhole = true;
 }
 
 async function* eventsOf(response) {
@@ -201,7 +212,7 @@ element("question").addEventListener("keydown", (event) => {
 });
 element("question").addEventListener("input", fitQuestion);
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") running?.abort();
+  if (event.key === "Escape" && !element("fault").open) running?.abort();
 });
 element("stop").addEventListener("click", () => running?.abort());
 element("voice").addEventListener("change", () => {

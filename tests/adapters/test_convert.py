@@ -12,12 +12,13 @@ from adapters.convert import convert_adapter, interleave_rotary
 from adapters.gguf_check import check_adapter
 from adapters.lora_header import ALPHA_KEY, BASE_KEY, PROMPT_KEY
 from adapters.registry import file_sha256
+from adapters.training.recipe import ALL_LINEAR
 from config.errors import BadRequestError, ModelError
 from config.gguf_header import read_header
 from config.prompt import PROMPT_VERSION
-from tests.adapters.tiny import llama_cpp_logits, training_base, write_base
+from tests.adapters.letters import NUM_TOKENS
+from tests.adapters.tiny import FAMILIES, llama_cpp_rows, open_in_transformers, write_base
 
-TOKENS = [3, 14, 15, 9, 26, 5, 35, 8]
 KEY = "base_model.model.model.layers.0.{layer}.lora_{side}.weight"
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -69,8 +70,16 @@ def test_a_rank_stabilised_scale_is_folded_into_alpha(base: Path, tmp_path: Path
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"bias": "lora_only"}, "bias = 'lora_only'"),
         ({"lora_bias": True}, "lora_bias"),
-        ({"alpha_pattern": {"q_proj": 4}}, "alpha_pattern"),
-        ({"rank_pattern": {"q_proj": 4}}, "rank_pattern"),
+        ({"alpha_pattern": {".*q_proj": 4}}, "alpha_pattern has the expression"),
+        ({"alpha_pattern": {"q_proj": float("nan")}}, "no sensible numbers"),
+        ({"rank_pattern": {"(a+)+$": 4}}, "rank_pattern has the expression"),
+        ({"r": 0}, "no sensible numbers"),
+        ({"r": 4.5}, "no sensible numbers"),
+        ({"r": 8}, "have rank 4; its configuration says 8"),
+        ({"lora_alpha": None}, "no sensible numbers"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"init_lora_weights": "pissa_niter_4"}, "changes the base itself"),
+        ({"use_something_new": True}, "use_something_new"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
         ({"peft_type": "PROMPT_TUNING"}, "is not a LoRA"),
     ],
@@ -123,26 +132,69 @@ def test_rotary_halves_come_to_lie_side_by_side() -> None:
     assert interleave_rotary(rows, num_heads=2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-def test_llama_cpp_computes_what_peft_computes(architecture: str, tmp_path: Path) -> None:
-    """Compared by the change that the adapter makes, which is zero or wrong if scale or row order is."""
+def test_bfloat16_weights_are_read(base: Path, tmp_path: Path) -> None:
     import torch
+    from safetensors.torch import save_file as save_torch
 
-    from adapters.training.adapter import save_adapter, with_adapter
-    from adapters.training.recipe import Recipe
+    folder = peft_folder(tmp_path / "peft", pair())
+    tensors = {name: torch.tensor(values).bfloat16() for name, values in pair().items()}
+    save_torch(tensors, folder / "adapter_model.safetensors")
+    header = read_header(convert(folder, base))
+    assert set(header.tensors) == {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"}
+    check_adapter(header.path, base, file_sha256(base))
 
-    path = write_base(tmp_path / "base.gguf", architecture)
-    base = training_base(path)
-    model = with_adapter(base, Recipe(rank=4, alpha=8.0)).eval()
+
+CONFIGS: list[dict[str, Any]] = [
+    {},
+    {"use_rslora": True},
+    {"alpha_pattern": {"q_proj": 3.0, "layers.1.mlp.down_proj": 20.0}},
+    {"rank_pattern": {"k_proj": 2, "layers.0.mlp.up_proj": 7}},
+    {"rank_pattern": {"v_proj": 2}, "alpha_pattern": {"v_proj": 5.0, "o_proj": 1.0}, "use_rslora": True},
+]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers by an old name
+@pytest.mark.parametrize("config", CONFIGS, ids=["plain", "rsLoRA", "alphas", "ranks", "all"])
+def test_llama_cpp_scales_each_layer_as_peft_does(config: dict[str, Any], tmp_path: Path) -> None:
+    compare_with_peft(write_base(tmp_path / "base.gguf"), tmp_path, config)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers by an old name
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_llama_cpp_computes_what_peft_computes(architecture: str, tmp_path: Path) -> None:
+    compare_with_peft(write_base(tmp_path / "base.gguf", architecture), tmp_path, {})
+
+
+def compare_with_peft(path: Path, folder: Path, config: dict[str, Any]) -> None:
+    """By the change that the adapter makes on 20 prompts, which is wrong if names, scales or row order are."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
     torch.manual_seed(0)
+    plain_model = open_in_transformers(path)
+    prompts = [torch.randint(0, NUM_TOKENS, (1, length)) for length in range(5, 25)]
+    plain = [last_logits(plain_model, prompt) for prompt in prompts]
+    model = get_peft_model(
+        plain_model, LoraConfig(r=4, lora_alpha=8, target_modules=list(ALL_LINEAR), task_type="CAUSAL_LM", **config)
+    ).eval()
     with torch.no_grad():
-        plain = model(torch.tensor([TOKENS])).logits[0, -1].numpy()
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.copy_(torch.randn_like(parameter) * 0.1)
-        expected = model(torch.tensor([TOKENS])).logits[0, -1].numpy()
-    save_adapter(model, base, tmp_path / "peft")
-    converted = convert(tmp_path / "peft", path)
-    change = llama_cpp_logits(path, TOKENS, converted) - llama_cpp_logits(path, TOKENS)
-    assert np.abs(change).max() > 0.5
-    np.testing.assert_allclose(change, expected - plain, atol=0.02)
+    model.save_pretrained(str(folder / "peft"), save_embedding_layers=False)
+    converted = convert(folder / "peft", path)
+    check_adapter(converted, path, file_sha256(path))
+    tokens = [prompt[0].tolist() for prompt in prompts]
+    without, adapted = llama_cpp_rows(path, tokens), llama_cpp_rows(path, tokens, converted)
+    for place, prompt in enumerate(prompts):
+        change, expected = adapted[place] - without[place], last_logits(model, prompt) - plain[place]
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(change, expected, atol=0.02 * max(1.0, float(np.abs(expected).max())))
+
+
+def last_logits(model: Any, prompt: Any) -> NDArray[np.float32]:
+    import torch
+
+    with torch.no_grad():
+        logits: NDArray[np.float32] = model(prompt).logits[0, -1].numpy()
+    return logits

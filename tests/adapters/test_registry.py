@@ -1,10 +1,16 @@
+import hashlib
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from adapters.registry import Registry
+from adapters.identity import Identity
+from adapters.kept_rows import kept_rows
+from adapters.registry import MIGRATIONS, Registry
+from adapters.rollout import Caller, Canary
+from config.database import migrate, open_database
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, HousevoiceError, NotFoundError
 from tests.adapters.tiny import LoraFile, write_lora
@@ -143,3 +149,121 @@ def test_going_back_from_the_base_and_over_a_restart(registry: Registry, data: D
     assert back.name == "halden@1"
     with pytest.raises(NotFoundError):
         Registry.open(data).roll_back("nobody")
+
+
+def test_the_card_names_the_parent_unless_it_knows_better(registry: Registry, tmp_path: Path) -> None:
+    assert registry.register("halden", lora(tmp_path, 1), {}).card["parent"] is None
+    registry.activate("halden", 1)
+    assert registry.register("halden", lora(tmp_path, 2), {}).card["parent"] == "halden@1"
+    assert registry.register("halden", lora(tmp_path, 3), {"parent": "reader"}).card["parent"] == "reader"
+
+
+def test_the_rows_of_a_version_are_kept_under_their_hash(
+    registry: Registry, data: DataDirectory, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n", encoding="utf-8")
+    sha256 = hashlib.sha256(b"{}\n").hexdigest()
+    version = registry.register("halden", lora(tmp_path, 1), {"examples_sha256": sha256}, [rows])
+    rows.write_text("edited", encoding="utf-8")
+    assert kept_rows(data, sha256).read_text(encoding="utf-8") == "{}\n"
+    assert "adapter upgrade --brand halden" in registry.how_to_retrain(version)
+    assert [path.name for path in data.examples.iterdir()] == [f"{sha256}.jsonl"]
+    kept_rows(data, sha256).write_text("damaged", encoding="utf-8")
+    for wrong in (sha256, "../../etc/passwd", None, "0" * 64):
+        with pytest.raises(NotFoundError, match="are not kept"):
+            kept_rows(data, wrong)
+
+
+def test_a_version_of_another_base_template_or_prompt_is_not_put_to_use(data: DataDirectory, tmp_path: Path) -> None:
+    here = Identity("b" * 64, "t" * 64, "c" * 64)
+    registry = Registry.open(data, here)
+    others = {
+        "base": LoraFile(seed=1, base_sha256="x" * 64),
+        "tokenizer": LoraFile(seed=2, base_sha256="b" * 64, tokenizer_sha256="x" * 64),
+        "chat template": LoraFile(seed=3, base_sha256="b" * 64, template_sha256="x" * 64),
+        "prompt version": LoraFile(seed=4, base_sha256="b" * 64, prompt_version=99),
+    }
+    for number, (what, given) in enumerate(others.items(), 1):
+        registry.register("halden", write_lora(tmp_path / "other.gguf", given), {})
+        for act in (registry.activate, lambda brand, version: registry.start_canary(brand, version, 0.5)):
+            with pytest.raises(BadRequestError, match=f"{what}.*Train it again: housevoice adapter train halden"):
+                act("halden", number)
+    silent = registry.register("halden", write_lora(tmp_path / "silent.gguf", LoraFile(seed=9)), {})
+    assert registry.activate("halden", silent.version).is_active
+
+
+def test_a_file_that_says_nothing_of_its_base_belongs_to_the_one_it_was_checked_against(
+    data: DataDirectory, tmp_path: Path
+) -> None:
+    """Regression: it was used with any base of the same shapes."""
+    silent = write_lora(tmp_path / "silent.gguf", LoraFile(seed=1))
+    made = Registry.open(data, Identity("a" * 64, "t" * 64)).register("halden", silent, {})
+    assert (made.base_sha256, made.tokenizer_sha256) == ("a" * 64, "t" * 64)
+    with pytest.raises(BadRequestError, match="another base"):
+        Registry.open(data, Identity("b" * 64)).activate("halden", 1)
+    other = write_lora(tmp_path / "other.gguf", LoraFile(seed=2))
+    staged = Registry.open(data, Identity("a" * 64)).register("halden", other, {}, (), Identity("b" * 64))
+    assert staged.base_sha256 == "b" * 64
+
+
+def test_going_back_does_not_reach_another_base(data: DataDirectory, tmp_path: Path) -> None:
+    registry = Registry.open(data)
+    for seed, base in ((1, "a"), (2, "b")):
+        registry.register("halden", write_lora(tmp_path / "v.gguf", LoraFile(seed=seed, base_sha256=base * 64)), {})
+        registry.activate("halden", seed)
+    with pytest.raises(BadRequestError, match="another base"):
+        Registry.open(data, Identity("b" * 64)).roll_back("halden")
+    assert registry.get("halden@2").is_active
+
+
+def test_a_canary_takes_its_share_of_conversations_and_all_of_its_keys() -> None:
+    canary = Canary("halden", 2, 0.25, ("tester",), 0)
+    callers = [Caller("key", "name", f"user {number}", "") for number in range(4000)]
+    taken = [caller for caller in callers if canary.takes(caller)]
+    assert 0.21 < len(taken) / len(callers) < 0.29
+    wider = replace(canary, share=0.5)
+    assert all(wider.takes(caller) for caller in taken)
+    other = replace(canary, version=3)
+    assert 0.02 < sum(other.takes(caller) for caller in taken) / len(callers) < 0.11, "another canary, other callers"
+    assert all(canary.takes(Caller("id", "tester", str(number))) for number in range(50))
+    assert not any(replace(canary, share=0.0).takes(caller) for caller in callers)
+    assert all(replace(canary, share=1.0).takes(caller) for caller in callers)
+
+
+def test_retired_versions_are_passed_over_when_going_back(registry: Registry, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        registry.register("halden", lora(tmp_path, seed), {})
+        registry.activate("halden", seed)
+    registry.retire("halden", 2, "Wrong tone.")
+    back = registry.roll_back("halden")
+    assert back is not None
+    assert back.name == "halden@1"
+    with pytest.raises(BadRequestError, match=r"retired on .*Wrong tone"):
+        registry.activate("halden", 2)
+    with pytest.raises(BadRequestError, match="retired"):
+        registry.register("halden", lora(tmp_path, 2), {})
+
+
+def test_what_waits_for_a_base_is_activated_by_the_first_start_with_it(data: DataDirectory, tmp_path: Path) -> None:
+    old = Registry.open(data, Identity("a" * 64))
+    for seed, base in ((1, "a"), (2, "b")):
+        old.register("halden", write_lora(tmp_path / "v.gguf", LoraFile(seed=seed, base_sha256=base * 64)), {})
+    old.activate("halden", 1)
+    old.stage("halden", 2)
+    assert old.activate_staged() == []
+    assert old.get("halden@1").is_active
+    new = Registry.open(data, Identity("b" * 64))
+    assert new.activate_staged() == ["halden@2"]
+    assert new.get("halden@2").is_active
+    assert new.activate_staged() == []
+
+
+def test_tables_of_the_release_before_are_brought_up_to_date(data: DataDirectory, tmp_path: Path) -> None:
+    connection = open_database(data.database)
+    migrate(connection, "adapters", MIGRATIONS[:2])
+    connection.execute("INSERT INTO adapter_versions VALUES ('halden', 1, 'f', 'b', 1, 0, '{}', 1)")
+    connection.close()
+    registry = Registry.open(data, Identity("b"))
+    assert registry.get("halden@1").is_active
+    assert registry.register("halden", lora(tmp_path, 1), {}).name == "halden@2"

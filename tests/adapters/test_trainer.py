@@ -19,7 +19,8 @@ from adapters.training.packed import attend_row
 from adapters.training.prefixes import Layer, PrefixStore
 from adapters.training.progress import EpochResult, Estimate, Progress, TrainingEvent
 from adapters.training.recipe import Recipe, read_recipe
-from adapters.training.trainer import Trainer, rate_share
+from adapters.training.run import rate_share
+from adapters.training.trainer import Trainer
 from config.errors import BadRequestError
 from config.prompt import Conversation, Source, Turn
 from tests.adapters.tiny import training_base, write_base
@@ -70,6 +71,39 @@ def test_the_decision_weighs_more_and_nothing_else_does(base: TrainingBase) -> N
     of_decision = whole_prompt_loss(base, up_to[1]) - whole_prompt_loss(base, up_to[0])
     weighted = answer_loss(base, PrefixStore(base, BUDGET), [row], 4.0).item()
     assert weighted == pytest.approx(whole_prompt_loss(base, row) + 3 * of_decision, rel=1e-3)
+
+
+def test_a_plain_row_has_all_of_its_prompt_under_the_adapter(base: TrainingBase) -> None:
+    (row,) = build_rows(EXAMPLES[:1], base.turn_format, base.encode, max_tokens=250, lora="plain")
+    assert row.prefix == ()
+    assert row.suffix == (*rows_of(base)[0].prefix, *rows_of(base)[0].suffix)
+    model = with_adapter(base, RECIPE).eval()
+    torch.manual_seed(0)
+    try:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(torch.randn_like(parameter) * 0.3)
+        expected = whole_prompt_loss(base, row)
+        assert answer_loss(base, PrefixStore(base, BUDGET), [row]).item() == pytest.approx(expected, rel=1e-3)
+        activated = answer_loss(base, PrefixStore(base, BUDGET), rows_of(base)[:1]).item()
+        assert activated != pytest.approx(expected, rel=1e-2)
+    finally:
+        model.unload()
+
+
+def test_a_plain_adapter_learns_too(base: TrainingBase, tmp_path: Path) -> None:
+    result = Trainer(base, BUDGET).train(EXAMPLES, HELD_OUT, replace(RECIPE, lora="plain"), tmp_path)
+    assert (result.epochs[-1].validation_loss or 9.0) < (result.base_validation_loss or 0.0) - 0.5
+    assert read_recipe(tmp_path / "recipe.toml").lora == "plain"
+
+
+def test_the_base_loss_is_the_base_s_even_where_a_run_goes_on_from_another(base: TrainingBase, tmp_path: Path) -> None:
+    """Regression fence: it was measured with the adapter to start from already on."""
+    first = Trainer(base, BUDGET).train(EXAMPLES, HELD_OUT, RECIPE, tmp_path / "first")
+    further = replace(RECIPE, num_epochs=1, start_from=str(first.adapter))
+    second = Trainer(base, BUDGET).train(EXAMPLES, HELD_OUT, further, tmp_path / "second")
+    assert second.base_validation_loss == first.base_validation_loss
 
 
 def test_mean_loss_weighs_every_answer_token_alike(base: TrainingBase) -> None:

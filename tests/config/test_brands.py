@@ -1,3 +1,5 @@
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from adapters.format_rules import violations
 from config.brands import load_brand, load_brands
 from config.errors import ConfigError
+from config.gate import GateRules
 from config.settings import SAMPLE
 
 
@@ -43,3 +46,27 @@ def test_a_schema_may_lie_beside_the_brand(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="brands_dir"):
         load_brands(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[gate]\nfrom = 0.9", "Unknown key gate.from"),
+        ("[gate]\nform = 1.5", "gate.form = 1.5"),
+        ('[gate]\nbetter_than_prompt = ["charm"]', "gate.better_than_prompt"),
+        ("[format]\nsection = []", "Did you mean sections?"),
+    ],
+)
+def test_a_gate_is_read_as_strictly_as_the_rest(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "acme.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load_brands(tmp_path)
+    assert message in str(error.value)
+
+
+def test_the_gate_in_the_manual_is_the_default_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "voice-evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(\[gate\].*?)```", page, re.DOTALL)
+    shown = tomllib.loads(block)["gate"]
+    assert GateRules.model_validate(shown) == GateRules()
+    assert set(shown) == set(GateRules.model_fields)

@@ -9,6 +9,7 @@ import pytest
 
 from config.datadir import DataDirectory
 from config.settings import SAMPLE
+from tests.server.test_reranking import make_cross_encoder
 
 pytestmark = pytest.mark.model
 PAIRS = SAMPLE / "examples" / "halden-pairs.jsonl"
@@ -65,3 +66,17 @@ def test_beside_an_owner_and_with_an_empty_knowledge_base_it_says_what_to_do(dat
     assert empty.returncode == 2
     assert "annex" in empty.stderr
     assert "Known: company" in empty.stderr
+
+
+def test_what_is_measured_is_what_is_served_reranking_included(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It searched without the reranker, and called that what is served."""
+    monkeypatch.setenv("HOUSEVOICE_RETRIEVAL_RERANKER", str(make_cross_encoder(tmp_path / "model")))
+    monkeypatch.setenv("HOUSEVOICE_RETRIEVAL_RERANK_SECONDS", "60")
+    questions, numbers = tmp_path / "questions.jsonl", tmp_path / "numbers.json"
+    questions.write_text('{"id": "a", "question": "how many rooms"}\n', encoding="utf-8")
+    done = housevoice(data, "eval", "retrieval", "--questions", str(questions), "--json", str(numbers))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads(numbers.read_text(encoding="utf-8"))["results"]
+    assert None not in [found["rerank_score"] for found in row["found"]]

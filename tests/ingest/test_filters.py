@@ -57,9 +57,30 @@ def test_each_field_restricts(store: FactStore) -> None:
         "sales/rates-2026.md",
     }
     assert paths(store, SearchFilter(tags=("old",))) == {"sales/rates-2024.md"}
-    assert paths(store, SearchFilter(tags=("PRICES",), modified_from=JUNE)) == {"sales/rates-2026.md"}
-    assert paths(store, SearchFilter(modified_before=JUNE)) == {"sales/rates-2024.md", "salesmen.md"}
+    assert paths(store, SearchFilter(tags=("PRICES",), dated_from=JUNE)) == {"sales/rates-2026.md"}
+    assert paths(store, SearchFilter(dated_before=JUNE)) == {"sales/rates-2024.md", "salesmen.md"}
     assert paths(store, SearchFilter(paths=("nowhere",))) == set()
+
+
+def test_the_date_that_a_document_states_goes_before_its_files_time(store: FactStore, tmp_path: Path) -> None:
+    """It was read and then forgotten: a filter looked at the file's time alone."""
+    folder = tmp_path / "filtered"
+    stated = {"old.md": "2025-12-31", "new.md": "2026-06-01", "no-date.md": "2026-06-31", "none.md": ""}
+    for name, date in stated.items():
+        (folder / name).write_text(f"---\ndate: {date}\n---\n# Pods\n\nThe pod cost a lot.\n")
+        os.utime(folder / name, (JANUARY, JANUARY))
+    (folder / "letter.eml").write_bytes(
+        b"Subject: Pods\nDate: Mon, 01 Jun 2026 09:00:00 +0200\n\nThe pod cost is 34.\n"
+    )
+    os.utime(folder / "letter.eml", (JANUARY, JANUARY))
+    assert store.ingest(folder, "kb").failures == ()
+    mentioned = {*stated, "letter.eml"}
+    assert paths(store, SearchFilter(dated_from=JUNE)) & mentioned == {"new.md", "letter.eml"}
+    assert paths(store, SearchFilter(dated_from=JANUARY)) & mentioned == mentioned - {"old.md"}
+    assert paths(store, SearchFilter(dated_before=JANUARY)) & mentioned == {"old.md"}
+    (folder / "old.md").rename(folder / "renamed.md")
+    store.ingest(folder, "kb")
+    assert "renamed.md" in paths(store, SearchFilter(dated_before=JANUARY))
 
 
 def test_an_empty_filter_restricts_nothing(store: FactStore) -> None:

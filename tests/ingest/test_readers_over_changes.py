@@ -8,6 +8,7 @@ import pytest
 from config.datadir import DataDirectory
 from ingest.access.reader import ADMIN, ANYONE, Reader
 from ingest.access.statements import ACCESS_FILE
+from ingest.labels import Kind, Label
 from ingest.rebuild import rebuild
 from ingest.rollback import roll_back
 from ingest.store import FactStore
@@ -94,7 +95,7 @@ def test_a_carried_document_keeps_its_tags(tmp_path: Path, tree: Path) -> None:
     with replace(setup, embedder="hash:64").opened() as generations:
         assert rebuild(generations, NO_QUESTIONS, ignore).num_carried == 1
         (plan,) = [item for item in generations.documents() if item.path == "plan.md"]
-        assert ("tag", "secret") in generations.live.parts.labels.of_document(plan.document_id)
+        assert Label(Kind.TAG, "secret") in generations.live.parts.labels.of_document(plan.document_id)
 
 
 @pytest.mark.parametrize("title", ["# Other title", ""])
@@ -136,7 +137,7 @@ def test_a_renamed_document_keeps_its_tags(open_store: OpenStore, tree: Path) ->
     store.ingest(tree, "kb")
     (plan,) = [item for item in store.documents() if item.path == "plan-v2.md"]
     labels = store.parts.labels.of_document(plan.document_id)
-    assert ("tag", "secret") in labels
+    assert Label(Kind.TAG, "secret") in labels
 
 
 def test_what_a_document_supersedes_moves_along_with_it(open_store: OpenStore, tree: Path) -> None:

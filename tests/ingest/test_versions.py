@@ -1,13 +1,13 @@
-"""Versions by name: what counts as a version of what, and which is the newest."""
+"""Versions by name: what counts as a token, and when a question asks for one."""
 
 import pytest
 
 from ingest.documents import Document
-from ingest.versions import VersionedName, names_version, newer_versions, versioned_name
+from ingest.versions import VersionedName, names_of, names_version, rank_of, versioned_name
 
 
-def document(path: str, title: str = "", knowledge_base: str = "kb") -> Document:
-    return Document(path, knowledge_base, path, title or path, "text/plain", "h", 1, 0, 0)
+def document(path: str, title: str = "") -> Document:
+    return Document(path, "kb", path, title or path, "text/plain", "h", 1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -37,27 +37,15 @@ def test_what_is_written_is_kept() -> None:
     assert versioned_name("Rates V2 2026-01-14") == VersionedName("nd:rates", (2, 2026, 1, 14), ("v2", "2026-01-14"))
 
 
-def test_the_newest_of_several_takes_the_place_of_all_older_ones() -> None:
-    years = [document(f"rates-{year}.{suffix}") for year, suffix in ((2022, "pdf"), (2026, "md"), (2024, "md"))]
-    found = newer_versions([*years, document("rates.md"), document("prices-2020.md")])
-    assert {key: item.path for key, item in found.items()} == {
-        "rates-2022.pdf": "rates-2026.md",
-        "rates-2024.md": "rates-2026.md",
-    }
+def test_ranks_sort_as_versions_do() -> None:
+    versions: list[tuple[int, ...]] = [(2024, 3, 1), (1, 10), (2026,), (1, 9), (2024,)]
+    assert sorted(versions, key=rank_of) == sorted(versions)
 
 
-def test_titles_count_where_paths_do_not_tell() -> None:
-    old, new = document("a.md", "Leave policy 2019"), document("b/c.pdf", "Leave policy 2020")
-    assert newer_versions([old, new]) == {"a.md": new}
-
-
-def test_version_numbers_are_compared_as_numbers_and_not_with_years() -> None:
-    nine, ten = document("manual-v1.9.md"), document("manual-v1.10.md")
-    assert newer_versions([nine, ten, document("manual-2009.md")]) == {"manual-v1.9.md": ten}
-
-
-def test_other_knowledge_bases_are_another_matter() -> None:
-    assert newer_versions([document("rates-2024.md"), document("rates-2026.md", knowledge_base="other")]) == {}
+def test_a_document_has_a_name_by_path_without_suffix_and_one_by_title() -> None:
+    found = names_of(document("hr/travel-2024.pdf", "Travel policy v2"))
+    assert [name.stem for name in found] == ["path:d:hr / travel", "title:n:travel policy"]
+    assert names_of(document("hr/travel.pdf", "Travel")) == []
 
 
 @pytest.mark.parametrize(

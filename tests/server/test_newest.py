@@ -13,9 +13,9 @@ OLD, NEW, OTHER = document("travel-2024"), document("travel-2026"), document("ro
 NEWER = {OLD.document_id: NEW}
 
 
-def candidate(of: Document, ordinal: int, heading: str, text: str = "") -> Candidate:
+def candidate(of: Document, ordinal: int, heading: str, text: str = "", score: float | None = None) -> Candidate:
     chunk = Chunk(f"{of.title}/{ordinal}", of.document_id, ordinal, text, (heading,) if heading else (), "", 10)
-    return Candidate(chunk, of, 1, 0.9, 1, 5.0, 1, 0.1)
+    return Candidate(chunk, of, 1 if score else None, score, 1, 5.0, 1, 0.1)
 
 
 def order(candidates: list[Candidate], query: str = "hotel limit") -> list[str]:
@@ -48,6 +48,13 @@ def test_without_headings_the_words_decide() -> None:
     new = candidate(NEW, 1, "", "The hotel limit is 134 pounds a night.")
     unlike = candidate(NEW, 2, "", "Receipts are kept for every item.")
     assert order([old, unlike, new]) == ["travel-2026/1", "travel-2024/1", "travel-2026/2"]
+
+
+def test_a_chunk_as_near_to_the_question_is_on_its_topic() -> None:
+    old, far = candidate(OLD, 1, "", "a", 0.6), candidate(NEW, 2, "Rail", "b", 0.5)
+    near = candidate(NEW, 3, "Hotels and more", "c", 0.52)
+    assert order([old, far, near]) == ["travel-2026/3", "travel-2024/1", "travel-2026/2"]
+    assert order([old, far]) == ["travel-2024/1", "travel-2026/2"]
 
 
 def test_a_question_that_names_the_old_version_gets_it_first() -> None:

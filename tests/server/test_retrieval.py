@@ -162,7 +162,7 @@ def test_retrieve_over_a_real_store(retriever: Retriever) -> None:
     assert found.sources[0].heading == "Annual"
     assert found.sources[0].text == "Annual leave is twenty-six days."
     assert found.candidates[0].verdict == "source 1"
-    assert found.best_similarity > SETTINGS.relevance_floor
+    assert found.best_similarity > found.floor == SETTINGS.relevance_floor
 
 
 def test_unrelated_and_empty_questions_find_nothing(retriever: Retriever) -> None:

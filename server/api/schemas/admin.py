@@ -68,12 +68,25 @@ class BackupBody(Body):
 
 
 class AdapterBody(Body):
-    """path: a GGUF LoRA on the server's machine; it is copied. card: how it was trained, kept beside it."""
+    """path: a GGUF LoRA on the server's machine; it is copied. card: how it was trained, kept beside it. rows: the
+    example files it was trained and validated on, kept for training it again.
+    """
 
     brand: KnowledgeBaseName
     path: Path
     card: dict[str, Any] | None = None
+    rows: Annotated[tuple[Path, ...], Field(max_length=2)] = ()
     activate: bool = False
+
+
+class StageBody(Body):
+    """As to register an adapter, for a base that is not served yet. base: its GGUF file on the server's machine."""
+
+    brand: KnowledgeBaseName
+    path: Path
+    base: Path
+    card: dict[str, Any] | None = None
+    rows: Annotated[tuple[Path, ...], Field(max_length=2)] = ()
 
 
 class ActivateBody(Body):
@@ -83,8 +96,30 @@ class ActivateBody(Body):
     brand: ShortName | None = None
 
 
+class ScoresBody(Body):
+    """As `adapters.evaluation.scores` writes them."""
+
+    scores: dict[str, Any]
+
+
 class RollBackAdapterBody(Body):
     brand: ShortName
+
+
+class CanaryBody(Body):
+    """version: like "halden@2". share: of the conversations. keys: names of keys that always get it."""
+
+    version: ShortName
+    share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    keys: Annotated[tuple[ShortName, ...], Field(max_length=1_000)] = ()
+
+
+class RetireBody(Body):
+    """delete_file: once no running answer can need it."""
+
+    version: ShortName
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    delete_file: bool = False
 
 
 class KeyBody(Body):

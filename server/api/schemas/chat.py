@@ -133,7 +133,7 @@ class ChatBody(SamplingBody):
     prediction: Any = None
     web_search_options: Any = None
     moderation: Any = None
-    retrieval: RetrievalBody = RetrievalBody()
+    retrieval: RetrievalBody | None = None
 
     @model_validator(mode="after")
     def _refuse_what_is_not_offered(self) -> Self:
@@ -186,6 +186,10 @@ class ChatBody(SamplingBody):
     @property
     def num_top_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def wanted_retrieval(self) -> RetrievalBody:
+        return self.retrieval or RetrievalBody()
 
     @property
     def schema_text(self) -> str | None:

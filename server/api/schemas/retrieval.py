@@ -5,6 +5,9 @@
 
 Each field takes one value or a list, of which any may fit; all fields must fit. Documents that do not pass are not
 searched at all, so an answer may become the brand's refusal. The OpenAI client sends it with `extra_body`.
+
+"enabled": false answers without documents, in the brand's voice all the same: what an adapter says by itself.
+"include_text": true adds heading and text to each source under `housevoice`: what the model was given.
 """
 
 from datetime import UTC, datetime
@@ -13,7 +16,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from ingest.access.reader import ADMIN, Reader
-from ingest.filters import SearchFilter
+from ingest.filters import EVERYTHING, SearchFilter
 from server.api.schemas.common import Body
 
 MAX_VALUES = 20
@@ -50,7 +53,7 @@ Tags = Annotated[tuple[Tag, ...], Field(max_length=MAX_VALUES), BeforeValidator(
 class FilterBody(Body):
     """path: a folder, a file or a glob. type: a suffix or a media type. tag: from front matter.
 
-    after, before: the file's own time, from the first on and before the second.
+    after, before: the document's own date, else its file's time; from the first on and before the second.
     """
 
     path: Patterns = ()
@@ -65,7 +68,13 @@ class FilterBody(Body):
 
 
 class RetrievalBody(Body):
-    filters: FilterBody = FilterBody()
+    filters: FilterBody | None = None
+    enabled: bool = True
+    include_text: bool = False
+
+    @property
+    def search_filter(self) -> SearchFilter:
+        return self.filters.search_filter if self.filters else EVERYTHING
 
 
 class SearchParameters(FilterBody):

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.adapters.test_convert import pair, peft_folder
 from tests.adapters.tiny import LoraFile, write_base, write_lora
 from tests.server.api.world import World
 
@@ -58,6 +59,19 @@ async def test_the_voice_is_on_from_the_last_question(world: World, client: http
     request = world.engine.requests[-1]
     voiced = bytes(token for token in request.tokens[request.voice_boundary :] if token < 256).decode()
     assert voiced.startswith("user\nReply as Halden.")
+
+
+async def test_a_plain_voice_is_on_from_the_first_token(world: World, client: httpx.AsyncClient, lora: Path) -> None:
+    plain = write_lora(lora.parent / "plain.gguf", LoraFile(seed=3, lora="plain"))
+    for path, is_shared in ((lora, True), (plain, False)):
+        await register(client, path, activate=True)
+        await client.post("/v1/chat/completions", json={"model": "halden", "messages": [QUESTION]})
+        assert (world.engine.requests[-1].voice_boundary > 0) is is_shared
+
+
+async def test_a_peft_folder_is_converted(client: httpx.AsyncClient, lora: Path) -> None:
+    made = await register(client, peft_folder(lora.parent / "peft", pair()))
+    assert (made.status_code, made.json()["card"]["imported_from"]) == (201, "PEFT")
 
 
 async def test_the_fingerprint_changes_with_the_adapter(world: World, client: httpx.AsyncClient, lora: Path) -> None:

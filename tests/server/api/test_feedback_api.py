@@ -55,6 +55,25 @@ async def test_nothing_is_kept_where_text_is_not(client: httpx.AsyncClient) -> N
     assert (await client.get("/api/feedback")).json() == {"feedback": []}
 
 
+async def test_an_answer_from_before_storing_was_turned_on_has_no_text_to_learn_from(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    """Regression: its edit became an example row without a question."""
+    request_id = await answered(client)
+    storage = world.services.settings.storage.model_copy(update={"store_text": True})
+    world.services.settings = world.services.settings.model_copy(update={"storage": storage})
+    response = await give(client, request_id=request_id, rating="down", edited_answer="Nine weeks.")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "feedback_off")
+    assert (await client.get("/api/feedback")).json() == {"feedback": []}
+
+
+async def test_the_page_learns_whether_feedback_is_kept(world: World, client: httpx.AsyncClient) -> None:
+    assert (await client.post("/api/session")).json()["keeps_feedback"] is False
+    storage = world.services.settings.storage.model_copy(update={"store_text": True})
+    world.services.settings = world.services.settings.model_copy(update={"storage": storage})
+    assert (await client.post("/api/session")).json()["keeps_feedback"] is True
+
+
 async def test_only_about_ones_own_answers(keeping: World, client: httpx.AsyncClient) -> None:
     request_id = await answered(client)
     async with keeping.client(keeping.reader) as reader:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import httpx2
-import jsonschema  # type: ignore[import-untyped]  # ships no types
+import jsonschema
 import openai
 import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types
@@ -115,12 +115,16 @@ def openai_schemas() -> dict[str, Any]:
 
 
 def _without_nullable(node: Any) -> Any:
-    """OpenAI writes `nullable: true` inside OpenAPI 3.1, where the type itself must allow null."""
+    """OpenAI writes `nullable: true` inside OpenAPI 3.1, where the type itself must allow null, and `exclusiveMinimum:
+    true`, where it is a number now.
+    """
     if isinstance(node, list):
         return [_without_nullable(item) for item in node]
     if not isinstance(node, dict):
         return node
     node = {key: _without_nullable(value) for key, value in node.items()}
+    if node.get("exclusiveMinimum") is True:
+        node["exclusiveMinimum"] = node.pop("minimum")
     if node.pop("nullable", False) is True:
         return {"anyOf": [node, {"type": "null"}]}
     return node

@@ -79,7 +79,7 @@ async def test_the_chat_page_needs_no_key_and_loads_only_its_own_files(world: Wo
         assert page.status_code == 200
         wanted = set(re.findall(r'(?:src|href)="(/[^"]+)"', page.text))
         assert wanted <= {f"/page/{name}" for name in PAGE_FILES}
-        for path in wanted | {"/page/render.js"}:
+        for path in wanted | {"/page/render.js", "/page/feedback.js"}:
             assert (await client.get(path)).status_code == 200, path
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy

@@ -1,7 +1,7 @@
 """A small company for API tests: two brands, three documents, a fake engine on the real seams, two keys."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
+from adapters.identity import Identity
+from adapters.jobs.tables import TrainingTables
 from adapters.registry import Registry
 from config.chat_template import turn_format_from_template
 from config.errors import NotFoundError
@@ -25,6 +27,7 @@ from ingest.runs import Run
 from server.application import create_app
 from server.brandbook import BrandBook
 from server.candidates import RetrievedSource
+from server.drift import DriftStore
 from server.engine.fake import FakeEngine, fake_vocabulary
 from server.feedback import FeedbackStore
 from server.keys import KeyStore, NewKey
@@ -200,9 +203,13 @@ class World:
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=BASE_URL, headers=headers)
 
 
-def settings_in(folder: Path, **server: object) -> Settings:
+def settings_in(folder: Path, training: Mapping[str, object] | None = None, **server: object) -> Settings:
     settings = load_settings(environment={"HOUSEVOICE_DATA_DIR": str(folder / "data")})
-    return settings.model_copy(update={"server": settings.server.model_copy(update=server)})
+    changed = {
+        "server": settings.server.model_copy(update=server),
+        "training": settings.training.model_copy(update=dict(training or {})),
+    }
+    return settings.model_copy(update=changed)
 
 
 @asynccontextmanager
@@ -212,10 +219,11 @@ async def open_world(
     *,
     reader_brands: Sequence[str] = ("halden",),
     facts: Facts | None = None,
+    training: Mapping[str, object] | None = None,
     **server: object,
 ) -> AsyncIterator[World]:
-    """Everything ready. `server` overrides settings of that section, `facts` the fixed documents."""
-    settings = settings_in(folder, **server)
+    """Everything ready. `server` and `training` override settings of these sections, `facts` the fixed documents."""
+    settings = settings_in(folder, training, **server)
     settings.data.create()
     brands = folder / "brands"
     brands.mkdir(exist_ok=True)
@@ -229,16 +237,21 @@ async def open_world(
         vocabulary=vocabulary,
         turn_format=turn_format_from_template(vocabulary.chat_template, vocabulary.bos_text, vocabulary.eos_text),
         engine=engine,
-        registry=Registry.open(settings.data),
+        registry=Registry.open(settings.data, Identity("ba5e" * 16)),
         brands=BrandBook(brands),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
+        drift=DriftStore.open(settings.data, settings.drift),
+        training=TrainingTables.open(settings.data),
         facts=facts or Facts(store, retriever, HashEmbedder()),
         clock=lambda: FIXED_TIME,
         new_id=lambda: f"{next(counter):024d}",
     )
     await engine.start()
+    for name in ("admin", "reader"):  # a world opened again on the same folder
+        if any(key.name == name for key in services.keys.live_keys()):
+            services.keys.revoke(name)
     admin = services.keys.create("admin", "admin")
     reader = services.keys.create("reader", "reader", tuple(reader_brands))
     yield World(services, create_app(services), engine, retriever, store, admin, reader)

@@ -1,0 +1,1 @@
+"""Fine-tuning as jobs: uploaded rows, a queue that outlives the server, and the process that trains."""
