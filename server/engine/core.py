@@ -139,10 +139,12 @@ class EngineCore:
         return BlockReader(backend, self._store, FactShelf(settings.fact_memory_bytes, folder), origin.digest())
 
     def _layout_of(self, request: GenerateRequest) -> Layout:
-        if self._blocks is None:
+        """Blocks are the base's: a plain LoRA, which is on from the first token, reads its sources in one piece."""
+        if self._blocks is None or not request.fact_bounds:
             return PLAIN
         refuse_bounds(request)
-        return Layout(request.fact_bounds)
+        is_bases = request.adapter is None or request.fact_bounds[-1] <= request.voice_boundary
+        return Layout(request.fact_bounds) if is_bases else PLAIN
 
     def _attach_blocks(self) -> None:
         if self._blocks:

@@ -34,12 +34,11 @@ def clip_answer(request: GenerateRequest, max_request_tokens: int) -> int:
 
 
 def refuse_bounds(request: GenerateRequest) -> None:
-    """Where prompts are read in blocks: none is empty, and they stand behind a prefix, before the boundary and the end.
+    """Where prompts are read in blocks: none is empty, and they stand behind a prefix and before the end.
 
     Raises BadRequestError.
     """
-    bounds = request.fact_bounds
-    last = min(len(request.tokens) - 1, request.voice_boundary if request.adapter else len(request.tokens))
+    bounds, last = request.fact_bounds, len(request.tokens) - 1
     is_rising = all(begin < end for begin, end in pairwise((0, *bounds)))
     if bounds and not (len(bounds) > 1 and is_rising and bounds[-1] <= last):
         raise BadRequestError(f"fact_bounds = {bounds} do not lie one behind the other within 1..{last}.")

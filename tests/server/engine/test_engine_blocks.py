@@ -261,10 +261,14 @@ def test_bounds_that_make_no_sense_are_refused(make_bench: MakeBench, bounds: tu
     assert bench.failed("1").kind == FailureKind.BAD_REQUEST
 
 
-def test_blocks_behind_the_voice_boundary_are_refused(make_bench: MakeBench) -> None:
-    bench = make_bench()
-    bench.core.submit(replace(ask("1", LEAVE, adapter=BRAND_A), voice_boundary=12))
-    assert "fact_bounds" in bench.failed("1").message
+@pytest.mark.parametrize("boundary", [0, 12])
+def test_an_adapter_that_is_on_within_the_sources_reads_them_in_one_piece(make_bench: MakeBench, boundary: int) -> None:
+    bench, request = make_bench(), replace(ask("1", LEAVE, PAY, adapter=BRAND_A), voice_boundary=boundary)
+    run(bench, ask("0", LEAVE, PAY))
+    bench.core.submit(request)
+    bench.run()
+    assert bench.text("1") == expected(replace(request, fact_bounds=()))
+    assert facts(bench).num_context_hits == 0
 
 
 @pytest.mark.parametrize(
