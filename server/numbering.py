@@ -2,8 +2,8 @@
 
 The number stands behind every sentence of a source, so it is part of the block: a source under another number is
 another block, to be computed again. Blocks have no order, so numbers need not follow the ranks. Each source takes the
-place that its content points to, or the next free one: the same set of sources has the same numbers in every order,
-most sources bear one number in most answers, and numbers are 1..n as adapters know them. See docs/decisions/0020.
+digit that its content points to, or the next free one: the same set of sources has the same numbers in every order,
+and most sources bear one number in most answers, whatever else was found. See docs/decisions/0020.
 """
 
 import hashlib
@@ -12,14 +12,18 @@ from dataclasses import replace
 
 from server.candidates import RetrievedSource
 
+NUM_PLACES = 9
+"""One digit, which is one token in every vocabulary. With three sources, about one in ten finds its place taken."""
+
 
 def with_lasting_numbers(sources: Sequence[RetrievedSource]) -> tuple[RetrievedSource, ...]:
     """The same sources in the same order, with numbers that depend on what they are rather than on their rank."""
+    num_places = max(NUM_PLACES, len(sources))
     places: dict[int, int] = {}
     for digest, index in sorted((_digest(source), index) for index, source in enumerate(sources)):
-        place = digest % len(sources)
+        place = digest % num_places
         while place in places.values():
-            place = (place + 1) % len(sources)
+            place = (place + 1) % num_places
         places[index] = place
     return tuple(replace(source, number=places[index] + 1) for index, source in enumerate(sources))
 
