@@ -161,13 +161,13 @@ def _running_server(server: Server, settings: Settings) -> Iterator[Finding]:
     text = f"process {engine['pid']}, {engine['num_running']} running, {engine['num_queued']} queued"
     yield Finding("server", Verdict.FINE, server.url)
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
-    yield _facts(settings, engine["facts"])
+    yield facts_finding(settings, engine["facts"])
     if index := status["index"]:
         yield _index("index", index)
         yield _generation(index["generation"], index["differs"])
 
 
-def _facts(settings: Settings, facts: dict[str, Any]) -> Finding:
+def facts_finding(settings: Settings, facts: dict[str, Any]) -> Finding:
     """How the engine reads sources, and why that is not what the settings ask for."""
     if facts["layout"] != settings.engine.fact_layout:
         reason = facts["note"] or "the server was started with other settings"

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 from config.errors import BadRequestError, EngineError
 from config.settings import EngineSettings
@@ -139,12 +140,15 @@ class EngineCore:
         return BlockReader(backend, self._store, FactShelf(settings.fact_memory_bytes, folder), origin.digest())
 
     def _layout_of(self, request: GenerateRequest) -> Layout:
-        """Blocks are the base's: a plain LoRA, which is on from the first token, reads its sources in one piece."""
+        """In one piece also for a plain LoRA, which is on from the first token, since blocks are the base's alone; and
+        where a block occurs twice, since a sequence cannot hold the same cells twice.
+        """
         if self._blocks is None or not request.fact_bounds:
             return PLAIN
         refuse_bounds(request)
         is_bases = request.adapter is None or request.fact_bounds[-1] <= request.voice_boundary
-        return Layout(request.fact_bounds) if is_bases else PLAIN
+        blocks = [request.tokens[begin:end] for begin, end in pairwise(request.fact_bounds)]
+        return Layout(request.fact_bounds) if is_bases and len(set(blocks)) == len(blocks) else PLAIN
 
     def _attach_blocks(self) -> None:
         if self._blocks:

@@ -298,6 +298,13 @@ def test_where_the_self_test_fails_prompts_are_read_in_one_piece(
     assert reason in caplog.text
 
 
+def test_a_prompt_with_the_same_block_twice_is_read_in_one_piece(make_bench: MakeBench) -> None:
+    bench, request = make_bench(), ask("1", LEAVE, PAY, LEAVE)
+    bench.core.submit(request)
+    bench.run()
+    assert bench.text("1") == expected(replace(request, fact_bounds=()))
+
+
 def test_exact_ignores_the_bounds(make_bench: MakeBench) -> None:
     bench, request = make_bench(fact_layout="exact"), ask("1", LEAVE, PAY)
     bench.core.submit(request)
