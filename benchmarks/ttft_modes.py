@@ -166,7 +166,7 @@ def report(base: str, num_sources: int, rounds: list[dict[str, Asked]]) -> str:
             )
     return "\n".join(
         [
-            f"# Time to the first token by how sources are read ({base}, {num_sources} sources, {len(rounds)} rounds)",
+            f"# Time to the first token by how sources are read ({base}, {num_sources} sources, rounds: {len(rounds)})",
             "",
             "| | tokens cached | p50 seconds | least..most | times faster than cold |",
             "|---|---|---|---|---|",
