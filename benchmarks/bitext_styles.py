@@ -21,6 +21,7 @@ import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ SPARE = 30
 LONGEST_WORDS = 150
 TRAINING_NUMBERS, HELD_OUT_NUMBERS = range(1_000, 9_000), range(9_000, 10_000)
 KNOWLEDGE_BASE = "help"
+STREAMS = 4
 SEED = 5
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 PHONE = re.compile(r"\b0800 \d{4}\b")
@@ -223,7 +225,7 @@ def _without_fact(text: str) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one system said to one held-out request. has_source: the fact stood in what retrieval gave."""
+    """What one system said to one held-out request."""
 
     text: str
     fact: str
@@ -240,14 +242,15 @@ class Asked:
 
 
 def ask_all(client: Any, model: str, style: str, rows: Sequence[Mapping[str, Any]], judge: Any) -> list[Asked]:
-    asked = []
-    for row in rows:
+    def ask(row: Mapping[str, Any]) -> Asked:
         message: Any = {"role": "user", "content": row["request"]}
         completion = client.chat.completions.create(model=model, messages=[message], temperature=0)
         text = completion.choices[0].message.content or ""
         found = judge.predict([_without_fact(text)])[0]
-        asked.append(Asked(text, row["fact"], found == style, text.strip() == REFUSAL))
-    return asked
+        return Asked(text, row["fact"], found == style, text.strip() == REFUSAL)
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        return list(pool.map(ask, rows))
 
 
 def report(found: Mapping[str, Sequence[Asked]], judged: float) -> str:

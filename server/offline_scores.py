@@ -17,6 +17,7 @@ from adapters.evaluation.measures import Judged, judge, system_of
 from adapters.evaluation.questions import Answer, Marker, Question, Source
 from adapters.examples import Example, read_examples
 from adapters.format_rules import label_of
+from adapters.lora_header import is_plain
 from config.brands import Brand
 from config.models import ModelFile
 from config.prompt import TurnFormat
@@ -75,7 +76,7 @@ class OpenedBase:
             request_id=request_id,
             tokens=prompt.tokens,
             max_tokens=num_answer,
-            voice_boundary=prompt.voice_boundary,
+            voice_boundary=0 if adapter and is_plain(adapter.path, adapter.sha256) else prompt.voice_boundary,
             adapter=adapter,
             fact_bounds=prompt.fact_bounds,
             sampling=with_leaning(sampling, brand, self.vocabulary.encode) if adapter and not schema else sampling,
@@ -106,7 +107,7 @@ async def opened_base(base: ModelFile, settings: EngineSettings) -> AsyncIterato
 
 def read_held_out(path: Path, brand: Brand, limit: int) -> list[HeldOut]:
     """At most `limit` rows, spread over the file. Raises BadRequestError for bad ones."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
     rows = [
         HeldOut(example, _fact(json.loads(lines[example.line - 1]), example))
         for example in read_examples(path, brand.system_prompt)

@@ -22,12 +22,13 @@ from adapters.training.recipe import Recipe
 from config.brands import Brand
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, HousevoiceError, NotFoundError
+from config.files import write_atomically
 from config.models import ModelFile
 from config.settings import EngineSettings
 from server.engine.messages import AdapterRef
 from server.offline_scores import OpenedBase, Shares, opened_base, read_held_out
 
-DONE_FILE = "made.json"
+KEY_FILE, DONE_FILE = "key", "made.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +103,10 @@ def remake(candidate: Candidate, base: ModelFile, folder: Path, on_progress: OnP
     key = _key(candidate, base)
     card = _made_before(work, key, base)
     if card is None:
-        shutil.rmtree(work, ignore_errors=True)
+        _begin(work, key)
         made = make_adapter(base, candidate.given, candidate.recipe, work, on_progress)
         card = {**made.card, "parent": candidate.version.name}
-        (work / DONE_FILE).write_text(json.dumps({"key": key, "card": card}), encoding="utf-8")
+        write_atomically(work / DONE_FILE, json.dumps(card))
     return Upgraded(candidate, work / GGUF_FILE, card)
 
 
@@ -175,14 +176,26 @@ def _key(candidate: Candidate, base: ModelFile) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
+def _begin(work: Path, key: str) -> None:
+    """What was begun of the same is gone on with (see `make_adapter`); what was begun of anything else goes."""
+    if _begun(work) != key:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        write_atomically(work / KEY_FILE, key)
+
+
+def _begun(work: Path) -> str:
+    try:
+        return (work / KEY_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 def _made_before(work: Path, key: str, base: ModelFile) -> dict[str, object] | None:
     """Its card, where it is whole and of the same rows, recipe and base."""
     try:
-        done = json.loads((work / DONE_FILE).read_text(encoding="utf-8"))
-        if done["key"] != key:
-            return None
+        card: dict[str, object] = json.loads((work / DONE_FILE).read_text(encoding="utf-8"))
         check_adapter(work / GGUF_FILE, base.path, base.sha256)
-    except (OSError, ValueError, KeyError, HousevoiceError):
+    except (OSError, ValueError, HousevoiceError):
         return None
-    card: dict[str, object] = done["card"]
-    return card
+    return card if _begun(work) == key else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from adapters.curation.rows import Row
-from adapters.format_rules import CITATION, numbers_in, violations
+from adapters.format_rules import CITATION, brand_violations, numbers_in
 from config.brands import Brand
 
 STOP_BELOW, USEFUL_FROM, USEFUL_TO = 50, 100, 500
@@ -204,7 +204,7 @@ def private(rows: Sequence[Row]) -> Iterator[Finding]:
 def broken_format(rows: Sequence[Row], brand: Brand) -> Iterator[Finding]:
     for row in rows:
         is_refusal = row.answer.strip() == brand.refusal.strip()
-        broken = violations(row.answer, brand.format, is_refusal=is_refusal)
+        broken = brand_violations(row.answer, brand, is_refusal=is_refusal)
         if broken:
             yield Finding(Kind.FORMAT, row.line, "; ".join(broken))
 

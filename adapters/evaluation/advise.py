@@ -11,9 +11,8 @@ from enum import StrEnum
 
 from adapters.evaluation.measures import System, column, system_of
 from adapters.evaluation.questions import Answer, Question
-from adapters.evaluation.run import Ask, Asks, ask_in_blocks, judged_system, sample, with_style
+from adapters.evaluation.run import Ask, Asks, ask_in_blocks, judged_system, sample, styles_of, with_style
 from adapters.evaluation.statistics import Interval, mean
-from adapters.evaluation.style import recognise
 from config.brands import Brand
 
 MIN_ROWS, USEFUL_ROWS = 50, 100
@@ -106,9 +105,7 @@ def try_arms(
         arm.name: _system(arm, column[0].model, questions, said, brand)
         for arm, column, said in zip(arms, columns, answers, strict=True)
     }
-    texts = {name: [item.answer.text for item in system.judged] for name, system in systems.items()}
-    references = [question.reference for question in questions]
-    styles = recognise([row.reference for row in training], references, texts[PLAIN.name], texts)
+    styles = styles_of(systems, questions, training, PLAIN.name)
     named = {path for question in questions for path in question.documents or ()}
     return Tried(
         brand=brand,

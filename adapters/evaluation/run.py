@@ -131,7 +131,7 @@ class Evaluation:
 def evaluate(asks: Asks, subject: Subject, plan: Plan) -> Evaluation:
     """Ask everything, one system after the other."""
     systems = _systems(asks, subject, plan.questions)
-    styles = _styles(systems, plan)
+    styles = styles_of(systems, plan.questions, plan.training, BASE)
     systems = {name: with_style(system, styles) for name, system in systems.items()}
     labels = subject.brand.format.labels
     confusions = {name: confusion(system.judged, labels) for name, system in systems.items()}
@@ -188,10 +188,16 @@ def judged_system(
     return system_of(name, model, judged)
 
 
-def _styles(systems: Mapping[str, System], plan: Plan) -> Styles | None:
-    texts = {name: [item.answer.text for item in system.judged] for name, system in systems.items()}
-    references = [question.reference for question in plan.questions]
-    return recognise([row.reference for row in plan.training], references, texts[BASE], texts)
+def styles_of(
+    systems: Mapping[str, System], questions: Sequence[Question], training: Sequence[Question], foreign: str
+) -> Styles | None:
+    """foreign: the system whose answers are the other side."""
+    texts = {
+        name: [None if item.is_refusal else item.answer.text for item in system.judged]
+        for name, system in systems.items()
+    }
+    references = [question.reference if question.is_answerable else None for question in questions]
+    return recognise([row.reference for row in training if row.is_answerable], references, texts[foreign], texts)
 
 
 def with_style(system: System, styles: Styles | None) -> System:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from adapters.jobs.job import Fault
+from adapters.jobs.job import Fault, Said
 from adapters.training.progress import EpochResult, RefusalBalance, TrainingEvent
 from adapters.training.recipe import Recipe
 from config.files import write_atomically
@@ -50,8 +50,8 @@ class Made:
     best_epoch: int
 
 
-News = TrainingEvent | Made | Fault
-"""What training tells, then one Made or one Fault. A process that ends without either was killed."""
+News = TrainingEvent | Said | Made | Fault
+"""What training and its proof tell, then one Made or one Fault. A process that ends without either was killed."""
 
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(News)}
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from adapters.examples import Example
 from adapters.training.adapter import with_adapter
-from adapters.training.base import load_base
+from adapters.training.base import TrainingBase
 from adapters.training.dataset import build_rows
 from adapters.training.estimate import estimate
 from adapters.training.prefixes import PrefixStore
@@ -25,13 +24,15 @@ class Forecast:
     peak_bytes: int
 
 
-def forecast(base: Path, sample: Sequence[Example], num_rows: int, recipe: Recipe) -> Forecast:
-    """sample: rows with sources as serving has them. Nothing is learned. Raises ModelError, BadRequestError."""
-    opened = load_base(base, recipe.precision, recipe.threads)
-    rows = build_rows(sample, opened.turn_format, opened.encode, max_tokens=recipe.max_tokens)
-    model = with_adapter(opened, recipe)
+def forecast(base: TrainingBase, sample: Sequence[Example], num_rows: int, recipe: Recipe) -> Forecast:
+    """sample: rows with sources as serving has them, at least one. Nothing is learned, and the base stays as it is.
+
+    Raises BadRequestError for rows that are longer than the recipe allows.
+    """
+    rows = build_rows(sample, base.turn_format, base.encode, max_tokens=recipe.max_tokens, lora=recipe.lora)
+    model = with_adapter(base, recipe)
     try:
-        found = estimate(opened, PrefixStore(opened, recipe.prefix_budget_bytes), rows, (), recipe)
+        found = estimate(base, PrefixStore(base, recipe.prefix_budget_bytes), rows, (), recipe)
     finally:
         model.unload()
     tokens = sum(row.num_tokens for row in rows) / len(rows)

@@ -121,10 +121,12 @@ def _timed(
     """Tokens a row and seconds in all; None where the base cannot be trained on here."""
     note("Timing a few rows of training...")
     prepare_environment()
+    from adapters.training.base import load_base
     from adapters.training.forecast import forecast
 
     try:
-        found = forecast(resolve_base(settings).path, examples, num_rows, recipe)
+        base = load_base(resolve_base(settings).path, recipe.precision, recipe.threads, recipe.base_bits)
+        found = forecast(base, examples, num_rows, recipe)
     except ModelError as error:
         note(f"Training here is not timed: {plain(error)}")
         return None, None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,10 @@ class JobProcess:
     process: asyncio.subprocess.Process
 
     async def end(self) -> None:
-        """At once: what it has written by now is enough to go on from."""
+        """At once, with all that it started: what it has written by now is enough to go on from."""
         if self.process.returncode is None:
-            try:
-                self.process.kill()
-            except ProcessLookupError:
-                return
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from adapters.jobs.files import TrainingFile
 from adapters.jobs.job import Checkpoint, Fault, Job, Metrics, Plan, Said
 from adapters.jobs.order import Made, Told
-from adapters.training.progress import EpochResult, Estimate, Progress, RefusalBalance
+from adapters.training.progress import EpochResult, Estimate, Progress, RefusalBalance, Resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ def telling_of(job: Job, told: Sequence[Told]) -> Telling:
             case EpochResult() as epoch:
                 checkpoints.append(_checkpoint(job, epoch, item.unix_seconds))
                 said.append((item.unix_seconds, _epoch(job, checkpoints[-1], epoch)))
+            case Resumed() as resumed:
+                said.append((item.unix_seconds, _resumed(resumed)))
+            case Said() as words:
+                said.append((item.unix_seconds, words))
             case Made() | Fault():
                 ending = item.news
     return Telling(tuple(said), tuple(checkpoints), expected, ending)
@@ -75,6 +79,10 @@ def _estimate(estimate: Estimate) -> Said:
         f"{estimate.num_rows} rows, {estimate.num_steps} steps in {estimate.precision}: about"
         f" {duration(estimate.seconds)} and {estimate.peak_bytes / 1e9:.1f} GB of memory on this machine."
     )
+
+
+def _resumed(resumed: Resumed) -> Said:
+    return Said(f"What was learned by step {resumed.step} of {resumed.num_steps} had been kept; it goes on from there.")
 
 
 def _progress(progress: Progress) -> Said:

@@ -7,18 +7,20 @@ the same folder it goes on, as far as training can.
 import fcntl
 import os
 import resource
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import psutil
 
-from adapters.jobs.job import Fault
+from adapters.jobs.job import Fault, Said
 from adapters.jobs.order import (
     LOCK_FILE,
     NEWS_FILE,
@@ -36,6 +38,10 @@ from adapters.jobs.order import (
 from adapters.training.progress import Progress, TrainingEvent
 from config.environment import prepare_environment
 from config.errors import BadRequestError, HousevoiceError
+
+if TYPE_CHECKING:
+    from adapters.make import MadeAdapter
+    from server.proof import Proof
 
 PARENT_CHECK_SECONDS = 1.0
 MAX_STEPS_TOLD = 200
@@ -81,9 +87,19 @@ class _Work:
         given = TrainingInput(order.brand, order.instructions, folder / TRAINING_ROWS, validation)
         result = make_adapter(order.base, given, order.recipe, folder / OUTPUT_FOLDER, self._on_progress)
         training = result.training
-        made = Made(f"{OUTPUT_FOLDER}/{GGUF_FILE}", dict(result.card), training.num_tokens, training.best_epoch)
+        card = {**result.card, "proof": asdict(self._prove(result))}
+        made = Made(f"{OUTPUT_FOLDER}/{GGUF_FILE}", card, training.num_tokens, training.best_epoch)
         write_made(folder, made)
         return made
+
+    def _prove(self, made: "MadeAdapter") -> "Proof":
+        """That llama.cpp computes what was trained. Raises BadRequestError with the figure that says otherwise."""
+        from server.proof import proof_prompts, prove
+
+        base = self._order.base.path
+        proof = prove(base, made.gguf, made.training.adapter, proof_prompts(base, self._order.instructions))
+        self._tell(Said(f"Proved: {proof}."))
+        return proof
 
     def _on_progress(self, event: TrainingEvent) -> None:
         """Not each of ten thousand steps, but always the last."""
@@ -119,6 +135,8 @@ def _end_with(parent: int) -> None:
     """The server that started this process reads its news; without it nobody does, and the next one starts another."""
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_SECONDS)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)  # with what proves the adapter
     os._exit(FAILED)
 
 

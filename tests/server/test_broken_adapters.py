@@ -106,8 +106,8 @@ BROKEN = {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
     running = TinyServer(tmp_path_factory.mktemp("server"))
     running.prepare()
-    running.start()
     try:
+        running.start()
         running.register_versions()
         yield running
     finally:

@@ -19,9 +19,10 @@ from config.datadir import DataDirectory
 from config.models import ModelFile, resolve_base
 from config.settings import load_settings
 from server.offline_scores import read_held_out
-from server.sample import ADAPTERS
 from server.upgrade import plan_upgrade
 from tests.adapters.tiny import LoraFile, write_lora
+from tests.adapters.tiny_words import write_speaking_base
+from tests.server.engine.lora_files import write_lora as random_lora
 from tests.server.tiny_base import write_tiny_base
 
 REFUSAL = "Ahoy! That is not written down."
@@ -102,29 +103,32 @@ def copied_base(base: ModelFile, path: Path) -> Path:
     return path
 
 
-def trained_on_default_base(data: DataDirectory, tmp_path: Path, base: ModelFile) -> Registry:
+def trained_on(base: ModelFile, data: DataDirectory, tmp_path: Path) -> Registry:
     """halden@1 is active, with rows and a recipe that take seconds."""
     card = {
         "examples_sha256": keep_rows(data, write_rows(tmp_path / "rows.jsonl", ROWS)),
         "validation_sha256": keep_rows(data, write_rows(tmp_path / "held_out.jsonl", ROWS[:2])),
-        "recipe": asdict(Recipe(num_epochs=1, rank=4, batch_rows=3)),
+        "recipe": asdict(Recipe(num_epochs=1, rank=4, batch_rows=3, precision="float32")),
     }
     registry = Registry.open(data, identity_of(base))
-    registry.register("halden", ADAPTERS / "halden" / "adapter.gguf", card)
+    registry.register("halden", random_lora(tmp_path / "voice.gguf", base.path).path, card)
     registry.activate("halden", 1)
     return registry
 
 
-@pytest.mark.model
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(900)
 def test_from_another_base_to_new_versions_that_wait_for_it(data: DataDirectory, tmp_path: Path) -> None:
     """The command line throughout."""
-    old = resolve_base(load_settings(environment={"HOUSEVOICE_DATA_DIR": str(data.root)}))
+    own = {
+        "HOUSEVOICE_DATA_DIR": str(data.root),
+        "HOUSEVOICE_STORAGE_BRANDS_DIR": str(write_brand(tmp_path / "brands")),
+        "HOUSEVOICE_MODELS_BASE": str(write_speaking_base(tmp_path / "old.gguf")),
+    }
+    old = resolve_base(load_settings(environment=own))
     other = copied_base(old, tmp_path / "other.gguf")
-    registry = trained_on_default_base(data, tmp_path, old)
-    brands = write_brand(tmp_path / "brands")
-    environment = os.environ | {"HOUSEVOICE_STORAGE_BRANDS_DIR": str(brands), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "server.cli.main", "--data-dir", str(data.root), "adapter", "upgrade"]
+    registry = trained_on(old, data, tmp_path)
+    environment = os.environ | own | {"COLUMNS": "200"}
+    command = [sys.executable, "-m", "server.cli.main", "adapter", "upgrade"]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         whole = [*command, "--base", str(other), *arguments]

@@ -19,7 +19,7 @@ START = "import sys; from config.settings import load_settings; from server.app 
 MAIN = f"{START}if __name__ == '__main__': sys.exit(run_server(load_settings()))"
 BRANDS = ("alder", "birch")
 VERSIONS = tuple(f"{brand}@{number}" for brand in BRANDS for number in (1, 2))
-READY_SECONDS = 120
+READY_SECONDS = 280
 
 
 @dataclass(slots=True)

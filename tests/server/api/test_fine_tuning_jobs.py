@@ -57,7 +57,14 @@ async def test_a_job_from_rows_to_a_version(tmp_path: Path) -> None:
         assert (version.card["suffix"], version.card["job"], version.card["num_rows"]) == ("summer", job.id, 60)
 
         told = await messages_of(client, job.id)
-        for expected in ("60 training and 10 validation rows", "16 steps", "Step 1/16", "Epoch 2 of 2", "halden@1 is"):
+        for expected in (
+            "60 training and 10 validation rows",
+            "16 steps",
+            "Step 1/16",
+            "Epoch 2 of 2",
+            "Proved: llama.cpp",
+            "halden@1 is",
+        ):
             assert any(expected in message for message in told), (expected, told)
         checkpoints = [item async for item in client.fine_tuning.jobs.checkpoints.list(job.id)]
         assert [item.step_number for item in checkpoints] == [16, 8]
@@ -73,11 +80,13 @@ async def test_a_job_from_rows_to_a_version(tmp_path: Path) -> None:
 
 
 async def test_a_killed_process_is_started_again_and_a_paused_job_goes_on(tmp_path: Path) -> None:
+    """From where it was: the first epoch, which had ended before the kill, is not trained again."""
     async with training_world(tmp_path) as world, official_client(world, world.admin) as client:
         job = await client.fine_tuning.jobs.create(
-            model="halden", training_file=await upload(client), hyperparameters={"n_epochs": 1}
+            model="halden", training_file=await upload(client), hyperparameters={"n_epochs": 6, "batch_size": 1}
         )
-        await until(lambda: bool(processes_of(job.id)))
+        book = world.app.state.training_jobs.jobs
+        await until(lambda: bool(book.checkpoints(job.id).items))
         killed = processes_of(job.id)[0]
         killed.kill()
         await until(lambda: any(process.pid != killed.pid for process in processes_of(job.id)))
@@ -93,6 +102,9 @@ async def test_a_killed_process_is_started_again_and_a_paused_job_goes_on(tmp_pa
         told = " ".join(await messages_of(client, job.id))
         assert "ended by SIGKILL. It is started again" in told
         assert "Paused" in told
+        assert "had been kept; it goes on from there" in told
+        assert told.count("Epoch 1 of 6") == 1
+        assert told.count("Epoch 6 of 6") == 1
         assert "Training goes on" in told
         with pytest.raises(openai.BadRequestError, match="succeeded"):
             await client.fine_tuning.jobs.resume(job.id)

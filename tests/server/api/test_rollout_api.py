@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from adapters.identity import Identity
+from server.api import admin_versions
 from tests.adapters.tiny import LoraFile, write_base, write_lora
 from tests.server.api.world import World
 
@@ -39,6 +40,11 @@ def wait_until_pinned(world: World) -> None:
     """Brand files are looked at again at most twice a second."""
     while world.services.brands.brands()["halden"].adapter == "active":
         time.sleep(0.05)
+
+
+def wait_until_gone(path: Path) -> None:
+    while path.exists():
+        time.sleep(0.02)
 
 
 async def state(client: httpx.AsyncClient, name: str) -> dict[str, object]:
@@ -162,6 +168,20 @@ async def test_a_retired_file_goes_once_no_answer_can_need_it(
         "file": "deleted",
     }
     assert registry.delete_retired_files() == []
+
+
+@pytest.mark.usefixtures("versions")
+async def test_the_running_server_deletes_the_file_when_the_longest_answer_has_ended(
+    world: World, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_versions, "DELETION_MARGIN_SECONDS", 0.0)
+    engine = world.services.settings.engine.model_copy(update={"request_timeout_seconds": 0.2})
+    world.services.settings = world.services.settings.model_copy(update={"engine": engine})
+    path = world.services.registry.get("halden@2").path
+    body = {"version": "halden@2", "reason": "Wrong.", "delete_file": True}
+    assert (await client.post("/api/adapters/retire", json=body)).status_code == 200
+    await asyncio.to_thread(wait_until_gone, path)
+    assert (path.parent / "card.json").exists()
 
 
 async def test_an_adapter_of_another_base_cannot_be_put_to_use(

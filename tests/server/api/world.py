@@ -29,6 +29,7 @@ from server.brandbook import BrandBook
 from server.candidates import RetrievedSource
 from server.drift import DriftStore
 from server.engine.fake import FakeEngine, fake_vocabulary
+from server.engine.messages import GenerateRequest
 from server.feedback import FeedbackStore
 from server.keys import KeyStore, NewKey
 from server.records import RecordStore
@@ -215,7 +216,7 @@ def settings_in(folder: Path, training: Mapping[str, object] | None = None, **se
 @asynccontextmanager
 async def open_world(
     folder: Path,
-    answer: str = "It is [1].",
+    answer: str | Callable[[GenerateRequest], str] = "It is [1].",
     *,
     reader_brands: Sequence[str] = ("halden",),
     facts: Facts | None = None,

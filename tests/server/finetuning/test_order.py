@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.jobs.job import Fault
+from adapters.jobs.job import Fault, Said
 from adapters.jobs.order import (
     NEWS_FILE,
     Made,
@@ -17,7 +17,7 @@ from adapters.jobs.order import (
     write_made,
     write_order,
 )
-from adapters.training.progress import EpochResult, Estimate, RefusalBalance
+from adapters.training.progress import EpochResult, Estimate, Progress, RefusalBalance, Resumed
 from adapters.training.recipe import Recipe
 from config.models import ModelFile
 from server.finetuning.work import _open_news
@@ -25,6 +25,9 @@ from server.finetuning.work import _open_news
 BALANCE = RefusalBalance(0.5, 0.9, 0.1, 0.95, 10, 20)
 ALL_NEWS: list[News] = [
     Estimate(60, 8, 0, 2_740, 12.5, 1_000_000, "float32"),
+    Progress(1, 8, 1, 2.5, 1e-3, 100.0, 9.0),
+    Resumed(3, 8, 1),
+    Said("Proved.", "warn"),
     EpochResult(1, 2.5, None, None, 3.0, True),
     EpochResult(2, 2.0, 2.25, BALANCE, 3.0, True),
     Made(".output/adapter.gguf", {"num_rows": 60, "name": "é"}, 5_480, 2),
