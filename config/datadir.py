@@ -59,6 +59,11 @@ class DataDirectory:
         return self.root / "models"
 
     @property
+    def facts(self) -> Path:
+        """Computed sources (`server.engine.factfiles`). May be deleted at any time while no server runs."""
+        return self.root / "factcache"
+
+    @property
     def uploads(self) -> Path:
         """Files that came over the API, by knowledge base."""
         return self.root / "uploads"

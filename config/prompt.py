@@ -11,6 +11,7 @@ document or a message that contains a turn marker stays plain text.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 PROMPT_VERSION = 1
@@ -79,23 +80,27 @@ class Conversation:
 class Prompt:
     """Token ids, the indexes between which the sources stand, and the one from which the adapter is on:
     0 <= sources_start <= sources_end <= voice_boundary <= len(tokens).
+
+    fact_bounds: where each source begins, and last where the last one ends; empty without sources. What stands before
+    the first is the same for every set of sources.
     """
 
     tokens: tuple[int, ...]
     sources_start: int
     sources_end: int
     voice_boundary: int
+    fact_bounds: tuple[int, ...] = ()
 
 
 def render(conversation: Conversation, turn_format: TurnFormat, encode: Encode) -> Prompt:
     """Tokens of the whole prompt up to where the assistant starts to write."""
     system = encode_segments(system_segments(conversation, turn_format), encode)
-    sources = encode_segments(source_segments(conversation), encode)
+    parts = [encode_segments([segment], encode) for segment in source_segments(conversation)]
+    ends = tuple(accumulate((len(part) for part in parts), initial=len(system)))
     earlier = encode_segments(earlier_segments(conversation, turn_format), encode)
     after = encode_segments(voice_segments(conversation, turn_format), encode)
-    sources_end = len(system) + len(sources)
-    tokens = (*system, *sources, *earlier, *after)
-    return Prompt(tokens, len(system), sources_end, sources_end + len(earlier))
+    tokens = (*system, *(token for part in parts for token in part), *earlier, *after)
+    return Prompt(tokens, len(system), ends[-1], ends[-1] + len(earlier), ends[1:])
 
 
 def shared_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:

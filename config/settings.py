@@ -73,6 +73,9 @@ class EngineSettings(Section):
     gpu_layers: Annotated[int, Field(ge=-1)]
     default_max_tokens: PositiveInt
     request_timeout_seconds: PositiveSeconds
+    fact_layout: Literal["exact", "blocks"]
+    fact_memory_bytes: Count
+    fact_disk_bytes: Count
     restart_backoff_seconds: PositiveSeconds
 
 

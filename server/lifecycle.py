@@ -13,6 +13,7 @@ from config.settings import Settings
 from server.brandbook import BrandBook
 from server.drift import DriftStore
 from server.engine.client import EngineClient
+from server.engine.factfiles import FactStorage
 from server.engine.vocabulary import Vocabulary
 from server.feedback import FeedbackStore
 from server.index_work import open_generations
@@ -37,7 +38,7 @@ def open_services(settings: Settings) -> Services:
         base=base,
         vocabulary=vocabulary,
         turn_format=turn_format_of(vocabulary),
-        engine=EngineClient(base.path, settings.engine),
+        engine=EngineClient(base.path, settings.engine, FactStorage(settings.data.facts, base.sha256)),
         registry=Registry.open(settings.data, identity_of(base)),
         brands=BrandBook(settings.brands_dir),
         keys=KeyStore.open(settings.data),

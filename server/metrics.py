@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from server.drift import Drift, Measure, counts_of
 from server.engine.messages import EngineStatus
+from server.fact_metrics import fact_metrics
 from server.feedback import Feedback
 from server.records import RequestRecord
 
@@ -122,6 +123,7 @@ class _EngineState(Collector):
         yield _gauge("engine_cells", "KV cells of the context", status.num_cells)
         yield _gauge("engine_cells_used", "KV cells in use, cached prefixes included", status.num_cells_used)
         yield _gauge("engine_adapters", "Adapters in memory", len(status.loaded_adapters))
+        yield from fact_metrics(status.facts)
         restarts = CounterMetricFamily("housevoice_engine_restarts", "Restarts after a crash")
         restarts.add_metric([], status.num_restarts)
         yield restarts

@@ -78,6 +78,7 @@ class OpenedBase:
             max_tokens=num_answer,
             voice_boundary=0 if adapter and is_plain(adapter.path, adapter.sha256) else prompt.voice_boundary,
             adapter=adapter,
+            fact_bounds=prompt.fact_bounds,
             sampling=with_leaning(sampling, brand, self.vocabulary.encode) if adapter and not schema else sampling,
             json_schema=schema,
         )

@@ -145,7 +145,7 @@ def _drift(settings: Settings) -> Iterator[Finding]:
 def _running(settings: Settings) -> Iterator[Finding]:
     server = find_server(settings)
     if server is not None:
-        yield from _running_server(server)
+        yield from _running_server(server, settings)
         return
     yield Finding("server", Verdict.FINE, "not running")
     if settings.data.database.exists():
@@ -154,16 +154,29 @@ def _running(settings: Settings) -> Iterator[Finding]:
             yield _generation(generations.number, generations.differences)
 
 
-def _running_server(server: Server) -> Iterator[Finding]:
+def _running_server(server: Server, settings: Settings) -> Iterator[Finding]:
     status = server.get("/api/status")
     engine = status["engine"]
     verdict = Verdict.FINE if engine["is_ready"] else Verdict.BROKEN
     text = f"process {engine['pid']}, {engine['num_running']} running, {engine['num_queued']} queued"
     yield Finding("server", Verdict.FINE, server.url)
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
+    yield facts_finding(settings, engine["facts"])
     if index := status["index"]:
         yield _index("index", index)
         yield _generation(index["generation"], index["differs"])
+
+
+def facts_finding(settings: Settings, facts: dict[str, Any]) -> Finding:
+    """How the engine reads sources, and why that is not what the settings ask for."""
+    if facts["layout"] != settings.engine.fact_layout:
+        reason = facts["note"] or "the server was started with other settings"
+        return Finding("facts", Verdict.LOOK, f'read in mode "{facts["layout"]}": {reason}')
+    if facts["layout"] == "exact":
+        return Finding("facts", Verdict.FINE, "each prompt is read in one piece")
+    num_hits = facts["num_context_hits"] + facts["num_memory_hits"] + facts["num_disk_hits"]
+    kept = f"{facts['num_memory_bytes'] / 1e6:.0f} MB in memory, {facts['num_disk_bytes'] / 1e6:.0f} MB on disk"
+    return Finding("facts", Verdict.FINE, f"read as blocks: {num_hits} reused, {facts['num_misses']} computed, {kept}")
 
 
 def vars_of(parity: object) -> dict[str, Any]:

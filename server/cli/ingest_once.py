@@ -13,6 +13,7 @@ from ingest.documents import Failure, IngestReport
 from server.api.schemas.admin import IngestBody
 from server.cli.connection import Server, find_server, own_store
 from server.cli.console import err, plain
+from server.engine.factfiles import forget_files
 from server.ingest_order import origin_of
 
 RETRY_SECONDS = 2.0
@@ -31,12 +32,18 @@ def ingest_once(settings: Settings, body: IngestBody, *, patience_seconds: float
             return _patiently(lambda: _ingest_remotely(server, body, on_progress), patience_seconds)
         origin = origin_of(body, settings)
         with own_store(settings, "ingest") as store:
-            return store.ingest_from(
-                origin,
-                body.knowledge_base,
-                dry_run=body.dry_run,
-                on_progress=lambda p: on_progress(p.stage, p.num_done, p.num_total, p.path),
-            )
+            report: IngestReport | None = None
+            try:
+                report = store.ingest_from(
+                    origin,
+                    body.knowledge_base,
+                    dry_run=body.dry_run,
+                    on_progress=lambda p: on_progress(p.stage, p.num_done, p.num_total, p.path),
+                )
+                return report
+            finally:  # an interrupted run may have changed something before
+                if not body.dry_run and (report is None or report.is_change):
+                    forget_files(settings.data.facts)
 
 
 def _patiently(ingest: Callable[[], IngestReport], seconds: float) -> IngestReport:

@@ -10,6 +10,7 @@ from rich.table import Table
 from config.settings import Settings
 from server.cli.connection import find_server, own_store
 from server.cli.console import errors_for_people, out, plain, say
+from server.engine.factfiles import forget_files
 
 app = typer.Typer(no_args_is_help=True, help="Take a document out at once, and keep it out of every later ingest.")
 KnowledgeBase = Annotated[str, typer.Option("--knowledge-base", "-k", help="Named set of documents.")]
@@ -34,6 +35,7 @@ def add(
         else:
             with own_store(settings, "quarantine") as store:
                 store.quarantine(knowledge_base, path, note)
+                forget_files(settings.data.facts)
     say(f"{plain(path)} is out. Lift it with: housevoice quarantine lift {plain(path)} -k {plain(knowledge_base)}")
 
 

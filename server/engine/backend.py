@@ -82,3 +82,30 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+
+
+class FactBackend(Backend, Protocol):
+    """A backend whose sequences can be taken apart, kept outside the context, and put together again."""
+
+    @property
+    def block_problem(self) -> str:
+        """Why this model cannot read its facts as blocks; empty where it can."""
+
+    @property
+    def state_format(self) -> str:
+        """Library and cell types: what `save` gave under another one must not be restored."""
+
+    def share(self, source: int, target: int) -> None:
+        """Let `target` hold all cells of `source` as well, at the positions they have. Costs no cells."""
+
+    def forget_prefix(self, sequence: int, num_tokens: int) -> None:
+        """Forget all that stands before position `num_tokens`."""
+
+    def save(self, sequence: int) -> bytes:
+        """Its cells as bytes. Raises EngineError where the library gives none."""
+
+    def restore(self, sequence: int, saved: bytes, start: int, num_tokens: int) -> None:
+        """Into the empty sequence; the cells must be `num_tokens`, from position `start` on.
+
+        Raises EngineError where they are not; the sequence is then in an unknown state and must be truncated to 0.
+        """

@@ -20,6 +20,7 @@ from pathlib import Path
 from config.errors import EngineError, HousevoiceError, ModelError
 from config.settings import EngineSettings
 from server.engine.adapter_check import check_in_own_process
+from server.engine.factfiles import FactStorage, forget_files
 from server.engine.messages import (
     AdapterRef,
     EngineStatus,
@@ -52,11 +53,12 @@ log = logging.getLogger(__name__)
 
 
 class EngineClient:
-    """Implements `messages.Engine`. Use from one event loop."""
+    """Implements `messages.Engine`. Use from one event loop. storage: where fact blocks survive restarts, if at all."""
 
-    def __init__(self, model: Path, settings: EngineSettings) -> None:
+    def __init__(self, model: Path, settings: EngineSettings, storage: FactStorage | None = None) -> None:
         self._model = model
         self._settings = settings
+        self._storage = storage
         self._status = EngineStatus(is_ready=False)
         self._requests: dict[str, asyncio.Queue[Event]] = {}
         self._child: _Child | None = None
@@ -111,6 +113,8 @@ class EngineClient:
         await asyncio.to_thread(check_in_own_process, self._model, adapter)
 
     async def drop_prefixes(self, scope: str | None = None) -> None:
+        if self._storage is not None and scope is None:
+            await asyncio.to_thread(forget_files, self._storage.folder)  # even where no engine runs that could do it
         if self._child is not None:
             self._child.send(DropPrefixes(scope))
 
@@ -118,7 +122,7 @@ class EngineClient:
         """Raises ModelError or EngineError where the process ends before it is ready."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Report] = loop.create_future()
-        child = _Child(self._model, self._settings)
+        child = _Child(self._model, self._settings, self._storage)
         threading.Thread(target=self._read, args=(child, loop, answer), name="engine-reader", daemon=True).start()
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -203,12 +207,15 @@ class EngineClient:
 class _Child:
     """One engine process and our end of its pipe."""
 
-    def __init__(self, model: Path, settings: EngineSettings) -> None:
+    def __init__(self, model: Path, settings: EngineSettings, storage: FactStorage | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.last_words = ""
         self._process = context.Process(
-            target=run_engine, args=(theirs, model, settings, os.getpid()), name="housevoice-engine", daemon=True
+            target=run_engine,
+            args=(theirs, model, settings, storage, os.getpid()),
+            name="housevoice-engine",
+            daemon=True,
         )
         self._process.start()
         theirs.close()

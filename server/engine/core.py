@@ -3,31 +3,46 @@
 Every accepted request ends in exactly one terminal event, unless it was cancelled.
 """
 
+import hashlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 from config.errors import BadRequestError, EngineError
 from config.settings import EngineSettings
-from server.engine.backend import Backend, Pieces, Span
-from server.engine.messages import EngineStatus, Event, FailedEvent, FailureKind, GenerateRequest
+from server.engine.backend import FactBackend, Pieces, Span
+from server.engine.blocks import BlockReader, FactShelf
+from server.engine.fact_check import find_block_problem
+from server.engine.factfiles import FactFolder, FactStorage
+from server.engine.layout import PLAIN, Layout
+from server.engine.messages import EngineStatus, Event, FactStatus, FailedEvent, FailureKind, GenerateRequest
 from server.engine.prefixes import Match, PrefixStore
 from server.engine.running import Job, Running
 from server.engine.scheduler import Plan, Scheduler
 from server.engine.schema import SchemaCompiler
 from server.engine.shelf import AdapterShelf
-from server.engine.validation import clip_answer, refuse_invalid
+from server.engine.validation import clip_answer, refuse_bounds, refuse_invalid
 
 WORTH_WAITING_TOKENS = 8
 """A prefix that another request is just computing is waited for, rather than computed twice, from this length on."""
 
 Publish = Callable[[Event], None]
+log = logging.getLogger(__name__)
 
 
 class EngineCore:
     """`submit` and `cancel` from the thread that calls `step`; events go to `publish` in order."""
 
-    def __init__(self, backend: Backend, pieces: Pieces, settings: EngineSettings, publish: Publish) -> None:
+    def __init__(
+        self,
+        backend: FactBackend,
+        pieces: Pieces,
+        settings: EngineSettings,
+        publish: Publish,
+        fact_storage: FactStorage | None = None,
+    ) -> None:
         shape = backend.shape
         self._backend = backend
         self._pieces = pieces
@@ -42,11 +57,13 @@ class EngineCore:
         self._queue: dict[str, Job] = {}
         self._running: dict[str, Running] = {}
         self._counts = EngineStatus(is_ready=True, num_cells=shape.num_cells)
+        self._blocks = self._open_blocks(fact_storage) if settings.fact_layout == "blocks" else None
 
     def submit(self, request: GenerateRequest) -> None:
         """Queue it, or publish its FailedEvent at once."""
         try:
             refuse_invalid(request, self._pieces.size, self._max_tokens)
+            layout = self._layout_of(request)
             if len(self._queue) + len(self._running) >= self._settings.max_queued + self._max_running:
                 raise _Overloaded(f"{len(self._queue)} requests are waiting already.")
             schema = None if request.json_schema is None else self._schemas.compile(request.json_schema)
@@ -56,7 +73,7 @@ class EngineCore:
             is_long = error.code == "context_length_exceeded"
             self._fail(request.request_id, FailureKind.TOO_LONG if is_long else FailureKind.BAD_REQUEST, str(error))
         else:
-            self._queue[request.request_id] = Job(request, clip_answer(request, self._max_tokens), schema)
+            self._queue[request.request_id] = Job(request, clip_answer(request, self._max_tokens), schema, layout)
 
     def cancel(self, request_id: str) -> None:
         """Unknown and finished requests are ignored. No event follows."""
@@ -68,7 +85,8 @@ class EngineCore:
         """One batch. Returns False where there was nothing to do."""
         self._expire()
         self._admit()
-        plan = self._scheduler.plan([running.work for running in self._running.values()])
+        self._attach_blocks()
+        plan = self._scheduler.plan([running.work for running in self._running.values() if not running.is_waiting])
         if plan is None:
             return False
         runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
@@ -79,26 +97,63 @@ class EngineCore:
 
     def drop_prefixes(self, scope: str | None) -> None:
         self._clear(self._store.forget(scope))
+        if self._blocks:
+            self._blocks.forget(scope)
 
     def status(self) -> EngineStatus:
+        facts = self._blocks.status() if self._blocks else self._counts.facts
         return replace(
             self._counts,
+            num_cached_tokens=self._counts.num_cached_tokens + facts.num_saved_tokens,
             num_running=len(self._running),
             num_queued=len(self._queue),
             num_cells_used=self._store.num_cells_used,
             loaded_adapters=self._shelf.names,
+            facts=facts,
         )
 
     def check_integrity(self) -> None:
         """Raises EngineError where our account of cells and sequences differs from itself or from the library's."""
         self._store.check()
-        lengths = self._store.sequences
+        if self._blocks:
+            self._blocks.check()
+        lengths = self._store.positions
         for sequence in range(self._backend.shape.num_sequences):
             if self._backend.length(sequence) != lengths.get(sequence, 0):
                 raise EngineError(
-                    f"Sequence {sequence} holds {self._backend.length(sequence)} tokens, "
-                    f"{lengths.get(sequence, 0)} are accounted for."
+                    f"Sequence {sequence} ends at position {self._backend.length(sequence)}, "
+                    f"{lengths.get(sequence, 0)} is accounted for."
                 )
+
+    def _open_blocks(self, storage: FactStorage | None) -> BlockReader | None:
+        """None where the self-test fails: prompts are then read in one piece. Blocks being computed need ids too."""
+        backend, settings = self._backend, self._settings
+        if problem := find_block_problem(backend):
+            log.warning('engine.fact_layout = "blocks" does not work here: %s. Prompts are read in one piece.', problem)
+            self._counts = replace(self._counts, facts=FactStatus(note=problem))
+            return None
+        self._max_running = min(self._max_running, backend.shape.num_sequences // 2)
+        base = storage.base_sha256 if storage else ""
+        origin = hashlib.sha256(f"{base}, {backend.state_format}, blocks".encode())
+        max_bytes = settings.fact_disk_bytes
+        folder = FactFolder(storage.folder, origin.hexdigest(), max_bytes) if storage and max_bytes else None
+        return BlockReader(backend, self._store, FactShelf(settings.fact_memory_bytes, folder), origin.digest())
+
+    def _layout_of(self, request: GenerateRequest) -> Layout:
+        """In one piece also for a plain LoRA, which is on from the first token, since blocks are the base's alone; and
+        where a block occurs twice, since a sequence cannot hold the same cells twice.
+        """
+        if self._blocks is None or not request.fact_bounds:
+            return PLAIN
+        refuse_bounds(request)
+        is_bases = request.adapter is None or request.fact_bounds[-1] <= request.voice_boundary
+        blocks = [request.tokens[begin:end] for begin, end in pairwise(request.fact_bounds)]
+        return Layout(request.fact_bounds) if is_bases and len(set(blocks)) == len(blocks) else PLAIN
+
+    def _attach_blocks(self) -> None:
+        if self._blocks:
+            for running in self._running.values():
+                self._blocks.advance(running)
 
     def _expire(self) -> None:
         limit = self._settings.request_timeout_seconds
@@ -144,24 +199,19 @@ class EngineCore:
         placement = self._store.admit(job.key, job.tokens, job.num_tokens, match)
         self._clear(placement.forget)
         if placement.source == placement.sequence:
-            self._backend.truncate(placement.sequence, placement.num_shared)
+            self._backend.truncate(placement.sequence, job.layout.num_positions(placement.num_shared))
         elif placement.source is not None:
-            self._backend.copy_prefix(placement.source, placement.sequence, placement.num_shared)
+            num_positions = job.layout.num_positions(placement.num_shared)
+            self._backend.copy_prefix(placement.source, placement.sequence, num_positions)
         running = Running(job, placement.sequence, placement.num_shared, self._pieces)
         self._running[job.request.request_id] = running
         self._count(num_prompt_tokens=len(job.tokens), num_cached_tokens=placement.num_shared)
 
     def _batch(self, plan: Plan) -> list[Span]:
-        spans = [self._span(self._running[name], 0, wants_logits=True) for name in plan.decodes]
-        for part in plan.slices:
-            running = self._running[part.request_id]
-            spans.append(
-                self._span(running, part.num_tokens, wants_logits=running.is_prompt_done_after(part.num_tokens))
-            )
-        return spans
-
-    def _span(self, running: Running, num_prefill: int, *, wants_logits: bool) -> Span:
-        return Span(running.sequence, running.num_computed, running.next_tokens(num_prefill), wants_logits)
+        return [
+            *(self._running[name].next_span(0) for name in plan.decodes),
+            *(self._running[part.request_id].next_span(part.num_tokens) for part in plan.slices),
+        ]
 
     def _decode(self, runs: list[Running], spans: list[Span], voice: str) -> bool:
         self._clear(self._store.make_room(sum(len(span.tokens) for span in spans)))
@@ -174,8 +224,9 @@ class EngineCore:
             return False
         for running, span in zip(runs, spans, strict=True):
             self._store.extend(span.sequence, span.tokens)
-            running.num_computed += len(span.tokens)
-            running.pending = None
+            running.note_computed(len(span.tokens))
+            if self._blocks:
+                self._blocks.settle(running)
         self._count(num_steps=1)
         return True
 
@@ -204,6 +255,8 @@ class EngineCore:
         del self._running[running.job.request.request_id]
         if running.job.request.adapter is not None:
             self._shelf.release(running.job.voice)
+        if self._blocks:
+            self._blocks.cancel(running)
         self._clear(self._store.release(running.sequence, keep=keep))
 
     def _fail_running(self, running: Running, kind: FailureKind, message: str) -> None:

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from config.errors import BadRequestError, EngineError
 from server.engine.backend import BackendShape, Logits, Span
+from server.engine.layout import Layout
 from server.engine.messages import (
     AdapterRef,
     EngineStatus,
@@ -75,43 +77,62 @@ def fake_vocabulary(context_length: int = 4_096) -> FakeVocabulary:
     )
 
 
-def next_token(tokens: Sequence[int], voices: Sequence[int]) -> int:
-    """Position-weighted sum of token + voice number; every 97th value ends the answer, the others give a letter."""
-    value = sum((index + 1) * (token + voice) for index, (token, voice) in enumerate(zip(tokens, voices, strict=True)))
+class Cell:
+    """One KV cell. Sequences that share it hold the same object.
+
+    weight: of its position, counted from 1, and seven times of the cells that it saw beyond those before its position,
+    which are none in a plain sequence and in a block that is read as it should be.
+    """
+
+    def __init__(self, token: int, voice: int, position: int, num_seen: int) -> None:
+        self.token, self.voice, self.position, self.num_seen = token, voice, position, num_seen
+
+    @property
+    def weight(self) -> int:
+        return self.position + 1 + 7 * (self.num_seen - self.position)
+
+
+def next_token(cells: Sequence[Cell]) -> int:
+    """Weighted sum of token + voice number; every 97th value ends the answer, the others give a letter."""
+    value = sum(cell.weight * (cell.token + cell.voice) for cell in cells)
     return END if value % 97 == 0 else ord("a") + value % 26
 
 
-def expected_answer(prompt: Sequence[int], voice: int, boundary: int, max_tokens: int) -> bytes:
-    """What FakeBackend must lead to: `voice` is on from `boundary`; 0 is the base."""
-    tokens, voices, answer = list(prompt), [0] * min(boundary, len(prompt)), bytearray()
-    voices += [voice] * (len(tokens) - len(voices))
-    while len(answer) < max_tokens and (token := next_token(tokens, voices)) != END:
+def expected_answer(
+    prompt: Sequence[int], voice: int, boundary: int, max_tokens: int, bounds: tuple[int, ...] = ()
+) -> bytes:
+    """What FakeBackend must lead to: `voice` is on from `boundary`; 0 is the base. bounds: of the fact blocks."""
+    cells, answer, layout = [], bytearray(), Layout(bounds)
+    for index, token in enumerate(prompt):
+        begin = max((bound for bound in bounds if bound <= index), default=0)
+        in_block = layout.start <= index < layout.end
+        position = layout.start + index - begin if in_block else layout.num_positions(index)
+        cells.append(Cell(token, voice if index >= boundary else 0, position, position if in_block else index))
+    while len(answer) < max_tokens and (token := next_token(cells)) != END:
         answer.append(token)
-        tokens.append(token)
-        voices.append(voice)
+        cells.append(Cell(token, voice, cells[-1].position + 1, len(cells)))
     return bytes(answer)
 
 
-class _Cell:
-    """One KV cell. Sequences that share it hold the same object."""
-
-    def __init__(self, token: int, voice: int) -> None:
-        self.token, self.voice = token, voice
-
-
 class FakeBackend:
-    """Keeps to `backend.Backend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
+    """Keeps to `backend.FactBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
 
-    An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail.
+    An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail, `is_forgetful` lets
+    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored.
     """
+
+    block_problem = ""
+    state_format = "fake 1"
 
     def __init__(self, shape: BackendShape = DEFAULT_SHAPE) -> None:
         self._shape = shape
-        self._sequences: list[list[_Cell]] = [[] for _ in range(shape.num_sequences)]
+        self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences)]
         self._last: list[Span] = []
         self.loaded: set[str] = set()
         self.batches: list[tuple[list[Span], str | None]] = []
         self.is_failing = False
+        self.is_forgetful = False
+        self.is_damaging = False
 
     @property
     def shape(self) -> BackendShape:
@@ -125,7 +146,9 @@ class FakeBackend:
         self._refuse(spans, adapter)
         voice = 0 if adapter is None else int(adapter, 16)
         for span in spans:
-            self._sequences[span.sequence] += [_Cell(token, voice) for token in span.tokens]
+            cells = self._sequences[span.sequence]
+            for position, token in enumerate(span.tokens, span.start):
+                cells.append(Cell(token, voice, position, len(cells)))
         self._last = spans
         self.batches.append((spans, adapter))
 
@@ -134,19 +157,37 @@ class FakeBackend:
             raise EngineError(f"no logits were asked for span {span}")
         cells = self._sequences[self._last[span].sequence]
         row = np.zeros(NUM_TOKENS, np.float32)
-        row[next_token([cell.token for cell in cells], [cell.voice for cell in cells])] = 8.0
+        row[next_token(cells)] = 8.0
         return row
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
         if self._sequences[target]:
             raise EngineError(f"sequence {target} is not empty")
-        self._sequences[target] = self._sequences[source][:num_tokens]
+        self._sequences[target] = [cell for cell in self._sequences[source] if cell.position < num_tokens]
 
     def truncate(self, sequence: int, num_tokens: int) -> None:
-        del self._sequences[sequence][num_tokens:]
+        self._sequences[sequence] = [cell for cell in self._sequences[sequence] if cell.position < num_tokens]
 
     def length(self, sequence: int) -> int:
-        return len(self._sequences[sequence])
+        return max((cell.position + 1 for cell in self._sequences[sequence]), default=0)
+
+    def share(self, source: int, target: int) -> None:
+        self._sequences[target] = [*self._sequences[target], *self._sequences[source]]
+
+    def forget_prefix(self, sequence: int, num_tokens: int) -> None:
+        self._sequences[sequence] = [cell for cell in self._sequences[sequence] if cell.position >= num_tokens]
+
+    def save(self, sequence: int) -> bytes:
+        cells = self._sequences[sequence]
+        return json.dumps([[cell.token, cell.voice, cell.position, cell.num_seen] for cell in cells]).encode()
+
+    def restore(self, sequence: int, saved: bytes, start: int, num_tokens: int) -> None:
+        rows = json.loads(saved)[: -1 if self.is_damaging else None]
+        if [position for _, _, position, _ in rows] != list(range(start, start + num_tokens)):
+            raise EngineError("these cells are not those of the block")
+        if self.num_cells_used + num_tokens > self._shape.num_cells:
+            raise EngineError(f"{num_tokens} cells for {self._shape.num_cells - self.num_cells_used} free ones")
+        self._sequences[sequence] = [Cell(token + self.is_forgetful, *rest) for token, *rest in rows]
 
     def load_adapter(self, adapter: AdapterRef) -> None:
         if "bad" in adapter.name:

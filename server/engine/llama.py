@@ -31,6 +31,8 @@ kernel with the number of rows, and the rounding grows to 0.1-0.4 between the tw
 The price is 4 % of the decode time and 20 % of the prefill time (512 tokens); set it to TYPE_F16 to have that back.
 Kernels on a GPU are others, so there both stay F16."""
 MAX_UBATCH_TOKENS = 512
+MANY_POSITION_ROPES = (8, 24, 40)
+"""LLAMA_ROPE_TYPE_MROPE, _VISION, _IMROPE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class ContextShape:
 
 
 class LlamaBackend:
-    """One model, one context, and the adapters that are loaded. See `backend.Backend` for the contract."""
+    """One model, one context, and the adapters that are loaded. See `backend.FactBackend` for the contract."""
 
     def __init__(self, path: Path, shape: ContextShape) -> None:
         """Raises ModelError where the model cannot be loaded or the context does not fit in memory."""
@@ -73,6 +75,7 @@ class LlamaBackend:
         self.vocabulary_handle: int = self._library.llama_model_get_vocab(self._model)
         self._num_logits: int = self._library.llama_vocab_n_tokens(self.vocabulary_handle)
         self._shape = self._describe(shape)
+        self._key_type = _key_type(shape)
 
     @property
     def shape(self) -> BackendShape:
@@ -104,6 +107,48 @@ class LlamaBackend:
 
     def length(self, sequence: int) -> int:
         return int(self._library.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+
+    @property
+    def block_problem(self) -> str:
+        library, model = self._library, self._model
+        if not self._shape.can_share_prefixes:
+            return "this model keeps a running state, which cannot be put together from parts"
+        if library.llama_model_n_swa(model) > 0:
+            return "this model looks back over a sliding window only"
+        if library.llama_model_rope_type(model) in MANY_POSITION_ROPES:
+            return "this model counts positions in more than one dimension"
+        return ""
+
+    @property
+    def state_format(self) -> str:
+        version = self._library.llama_version().decode()
+        return f"llama.cpp {version}, {self._library.__version__}, keys {self._key_type}, values {TYPE_F16}"
+
+    def share(self, source: int, target: int) -> None:
+        self._library.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def forget_prefix(self, sequence: int, num_tokens: int) -> None:
+        if not self._library.llama_memory_seq_rm(self._memory, sequence, 0, num_tokens):
+            raise EngineError(f"Sequence {sequence} cannot be cut before {num_tokens} tokens with this kind of model.")
+
+    def save(self, sequence: int) -> bytes:
+        size = self._library.llama_state_seq_get_size(self._context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        if not size or self._library.llama_state_seq_get_data(self._context, buffer, size, sequence) != size:
+            raise EngineError(f"The cells of sequence {sequence} cannot be saved. {complaints()}".strip())
+        return bytes(buffer)
+
+    def restore(self, sequence: int, saved: bytes, start: int, num_tokens: int) -> None:
+        """What the library reads are positions, types and rows, each checked against the context; tokens are ours."""
+        buffer = ctypes.cast(ctypes.c_char_p(saved), ctypes.POINTER(ctypes.c_uint8))
+        num_read = self._library.llama_state_seq_set_data(self._context, buffer, len(saved), sequence)
+        first = self._library.llama_memory_seq_pos_min(self._memory, sequence)
+        last = self._library.llama_memory_seq_pos_max(self._memory, sequence)
+        if num_read != len(saved) or (first, last) != (start, start + num_tokens - 1):
+            raise EngineError(
+                f"A saved block of {num_tokens} tokens from position {start} on came back as {first}..{last}. "
+                f"{complaints()}".strip()
+            )
 
     def load_adapter(self, adapter: AdapterRef) -> None:
         if adapter.sha256 in self._adapters:
@@ -229,7 +274,7 @@ def _make_context(model: int, path: Path, shape: ContextShape) -> int:
     parameters.kv_unified = True
     parameters.swa_full = True
     parameters.flash_attn_type = FLASH_ATTENTION_ON
-    parameters.type_k = TYPE_F16 if shape.num_gpu_layers else KEY_TYPE_ON_CPU
+    parameters.type_k = _key_type(shape)
     parameters.type_v = TYPE_F16
     parameters.no_perf = True
     context: int | None = library.llama_init_from_model(model, parameters)
@@ -239,6 +284,10 @@ def _make_context(model: int, path: Path, shape: ContextShape) -> int:
             "Lower engine.context_tokens if memory is short.",
         )
     return context
+
+
+def _key_type(shape: ContextShape) -> int:
+    return TYPE_F16 if shape.num_gpu_layers else KEY_TYPE_ON_CPU
 
 
 def _check_hash(adapter: AdapterRef) -> None:

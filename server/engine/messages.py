@@ -56,6 +56,8 @@ class GenerateRequest:
     tokens: the whole prompt. voice_boundary: index into `tokens` from which `adapter` is on (ignored without adapter).
     scopes: whose private content the prompt holds from where on, by start; a cached prefix is shared only as far as the
     scopes are equal. Before the first one, and without any, the prompt is public.
+    fact_bounds: the indexes at which the sources begin, then the one at which the last of them ends; see
+    `server.engine.layout`. Only looked at where engine.fact_layout is "blocks".
     stop: strings that end the answer and are not part of it. num_top_logprobs: None for no log-probabilities at all.
     json_schema: JSON text that the output must satisfy, "{}" for any JSON object, None for free text.
     """
@@ -66,6 +68,7 @@ class GenerateRequest:
     voice_boundary: int = 0
     adapter: AdapterRef | None = None
     scopes: tuple[Scope, ...] = ()
+    fact_bounds: tuple[int, ...] = ()
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     num_top_logprobs: int | None = None
@@ -140,6 +143,29 @@ Event = TextEvent | FinishedEvent | FailedEvent
 
 
 @dataclass(frozen=True, slots=True)
+class FactStatus:
+    """The fact cache. layout: as served. note: why that is not what the settings ask for.
+
+    Hits and misses count blocks; num_saved_tokens are those of all hits, num_restored_tokens those that came from
+    memory or disk. num_damaged: saved blocks that could not be used and were dropped.
+    """
+
+    layout: str = "exact"
+    note: str = ""
+    num_context_hits: int = 0
+    num_memory_hits: int = 0
+    num_disk_hits: int = 0
+    num_misses: int = 0
+    num_saved_tokens: int = 0
+    num_restored_tokens: int = 0
+    num_memory_blocks: int = 0
+    num_memory_bytes: int = 0
+    num_disk_blocks: int = 0
+    num_disk_bytes: int = 0
+    num_damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`)."""
 
@@ -156,6 +182,7 @@ class EngineStatus:
     num_steps: int = 0
     loaded_adapters: tuple[str, ...] = field(default=())
     last_error: str = ""
+    facts: FactStatus = FactStatus()
 
 
 class Engine(Protocol):

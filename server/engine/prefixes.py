@@ -14,30 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import EngineError
+from server.engine.layout import NO_BOUNDARY, PLAIN, Layout
 from server.engine.messages import Scope
 
 Tokens = NDArray[np.int32]
 """Shape (n,)."""
 BASE_VOICE = ""
-NO_BOUNDARY = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixKey:
     """What besides the tokens decides a KV cell: `voice` (an adapter's sha256) is on from `boundary`, the base before.
 
-    scopes: whose private content it may hold, from where on; public before the first.
+    scopes: whose private content it may hold, from where on; public before the first. layout: where its fact blocks
+    stand. block: for a sequence that holds one fact block and nothing else, what it is; no prompt's prefix is like it.
     """
 
     scopes: tuple[Scope, ...] = ()
     voice: str = BASE_VOICE
     boundary: int = NO_BOUNDARY
+    layout: Layout = PLAIN
+    block: str = ""
 
     def comparable_length(self, other: "PrefixKey") -> int:
         """Up to which position equal tokens mean equal cells."""
+        if self.block or other.block:
+            return 0
         is_same_voice = (self.voice, self.boundary) == (other.voice, other.boundary)
         alike_in_voice = NO_BOUNDARY if is_same_voice else min(self.boundary, other.boundary)
-        return min(alike_in_voice, self._alike_in_scope(other))
+        return min(alike_in_voice, self._alike_in_scope(other), self.layout.alike(other.layout))
 
     def holds(self, name: str) -> bool:
         return any(scope.name == name for scope in self.scopes)
@@ -80,9 +85,20 @@ class Placement:
     num_shared: int
 
 
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """The sequence that holds a fact block, or (not ready) in which a request is just computing it."""
+
+    sequence: int
+    is_ready: bool
+
+
 @dataclass(slots=True)
 class _Sequence:
-    """tokens and cells have room for all that is reserved; the first `length` are computed, `num_known` are known."""
+    """tokens and cells have room for all that is reserved; the first `length` are computed, `num_known` are known.
+
+    offset: the position of the first one; a fact block stands behind a prefix that is not part of its sequence.
+    """
 
     key: PrefixKey
     tokens: Tokens
@@ -92,10 +108,12 @@ class _Sequence:
     is_live: bool = True
     is_forgotten: bool = False
     last_used: int = 0
+    offset: int = 0
 
     @property
     def num_outstanding(self) -> int:
-        return len(self.tokens) - self.length if self.is_live else 0
+        """A block's cells are covered by the reservation of the request that it is computed for."""
+        return len(self.tokens) - self.length if self.is_live and not self.key.block else 0
 
     @property
     def own_cells(self) -> NDArray[np.int32]:
@@ -126,6 +144,14 @@ class PrefixStore:
         """Length by sequence id, of all that hold anything or are live."""
         return {number: sequence.length for number, sequence in self._sequences.items()}
 
+    @property
+    def positions(self) -> dict[int, int]:
+        """By sequence id, where its next token would stand; 0 where nothing is in it."""
+        return {
+            number: sequence.offset + sequence.key.layout.num_positions(sequence.length) if sequence.length else 0
+            for number, sequence in self._sequences.items()
+        }
+
     def match(self, key: PrefixKey, tokens: Tokens) -> Match:
         """The longest shared prefix. The last prompt token is always left to compute, because its logits are needed."""
         best = NO_MATCH
@@ -133,8 +159,8 @@ class PrefixStore:
             limit = min(key.comparable_length(sequence.key), len(tokens) - 1)
             if sequence.is_forgotten or limit <= best.num_ready:
                 continue
-            common = _common_length(tokens[:limit], sequence.tokens[: sequence.num_known])
-            ready = min(common, sequence.length)
+            common = key.layout.usable(_common_length(tokens[:limit], sequence.tokens[: sequence.num_known]))
+            ready = key.layout.usable(min(common, sequence.length))
             if ready > best.num_ready:
                 best = Match(number, ready, max(common if sequence.is_live else ready, best.num_coming))
             elif sequence.is_live and common > best.num_coming:
@@ -163,6 +189,49 @@ class PrefixStore:
             self._detach(self._sequences[number])
         self._sequences[number] = sequence
         return Placement(number, forget, match.source if len(shared) else None, len(shared))
+
+    def find_block(self, key: PrefixKey) -> BlockPlace | None:
+        """Where the fact block with this key is; a ready one goes first."""
+        found = [
+            BlockPlace(number, is_ready=not sequence.is_live)
+            for number, sequence in self._sequences.items()
+            if sequence.key == key and not sequence.is_forgotten
+        ]
+        return max(found, key=lambda place: place.is_ready, default=None)
+
+    def begin_block(self, key: PrefixKey, num_tokens: int, num_prefix: int, owner: int | None = None) -> Placement:
+        """A live sequence for a fact block behind `num_prefix` tokens, for a request whose reservation covers it.
+
+        owner: the sequence whose prefix it begins with, to be computed there; None: its cells will be restored.
+        """
+        shared = np.empty(0, np.int32) if owner is None else self._sequences[owner].own_cells[:num_prefix].copy()
+        number, forget = self._take_id(owner)
+        room = len(shared) + num_tokens
+        sequence = _Sequence(key, np.zeros(room, np.int32), np.zeros(room, np.int32), 0)
+        sequence.offset = num_prefix - len(shared)
+        self._attach(sequence, shared)
+        self._sequences[number] = sequence
+        return Placement(number, forget, owner, len(shared))
+
+    def detach_prefix(self, number: int, num_prefix: int) -> None:
+        """The block is computed; from now on its sequence holds it alone."""
+        sequence = self._sequences[number]
+        prefix, block = sequence.own_cells[:num_prefix].copy(), sequence.own_cells[num_prefix:].copy()
+        self._drop_live(prefix)
+        self._drop(prefix)
+        sequence.cells, sequence.tokens = block, sequence.tokens[num_prefix : sequence.length].copy()
+        sequence.length, sequence.offset = len(block), num_prefix
+
+    def attach_block(self, number: int, block: int) -> None:
+        """Let the live sequence go on with the cells of a whole block."""
+        sequence, source = self._sequences[number], self._sequences[block]
+        if not sequence.is_live or sequence.length + source.length > len(sequence.tokens):
+            raise EngineError(f"Sequence {number} has no room for a block of {source.length} tokens.")
+        source.last_used = self._tick()
+        self._attach(sequence, source.own_cells.copy())
+
+    def is_forgotten(self, number: int) -> bool:
+        return self._sequences[number].is_forgotten
 
     def make_room(self, num_tokens: int) -> list[int]:
         """Free cells for the next batch. Returns the idle sequences that had to go and must be cleared."""
@@ -257,16 +326,20 @@ class PrefixStore:
         self._live_references[cells] += 1
 
     def _set_idle(self, sequence: _Sequence) -> None:
-        cells = sequence.own_cells
-        self._live_references[cells] -= 1
-        self._num_live_cells -= int(np.count_nonzero(self._live_references[cells] == 0))
+        self._drop_live(sequence.own_cells)
         sequence.is_live = False
         sequence.last_used = self._tick()
 
     def _detach(self, sequence: _Sequence) -> None:
         if sequence.is_live:
             self._set_idle(sequence)
-        cells = sequence.own_cells
+        self._drop(sequence.own_cells)
+
+    def _drop_live(self, cells: NDArray[np.int32]) -> None:
+        self._live_references[cells] -= 1
+        self._num_live_cells -= int(np.count_nonzero(self._live_references[cells] == 0))
+
+    def _drop(self, cells: NDArray[np.int32]) -> None:
         self._references[cells] -= 1
         self._free_cells.extend(cells[self._references[cells] == 0].tolist())
 

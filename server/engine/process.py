@@ -18,6 +18,7 @@ from pathlib import Path
 from config.errors import EngineError, ModelError
 from config.settings import EngineSettings
 from server.engine.core import EngineCore
+from server.engine.factfiles import FactStorage
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import EngineStatus, Event, GenerateRequest
 from server.engine.vocabulary import Vocabulary
@@ -77,13 +78,15 @@ class Published:
 Report = Ready | Broken | Published
 
 
-def run_engine(connection: Connection, model: Path, settings: EngineSettings, parent: int) -> None:
+def run_engine(
+    connection: Connection, model: Path, settings: EngineSettings, storage: FactStorage | None, parent: int
+) -> None:
     """Entry point of the child process; returns when told to stop."""
     _detach()
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, commands, parent), daemon=True).start()
     try:
-        _Loop(connection, commands, model, settings).run()
+        _Loop(connection, commands, model, settings, storage).run()
     except ModelError as error:
         connection.send(Broken(error.message, error.hint, is_model=True))
     except EngineError as error:
@@ -110,14 +113,19 @@ def _receive(connection: Connection, commands: "queue.SimpleQueue[Command]", par
 
 class _Loop:
     def __init__(
-        self, connection: Connection, commands: "queue.SimpleQueue[Command]", model: Path, settings: EngineSettings
+        self,
+        connection: Connection,
+        commands: "queue.SimpleQueue[Command]",
+        model: Path,
+        settings: EngineSettings,
+        storage: FactStorage | None,
     ) -> None:
         self._connection = connection
         self._commands = commands
         self._events: list[Event] = []
         self._vocabulary = Vocabulary.open(model)
         backend = LlamaBackend(model, ContextShape.from_settings(settings))
-        self._core = EngineCore(backend, self._vocabulary, settings, self._events.append)
+        self._core = EngineCore(backend, self._vocabulary, settings, self._events.append, storage)
         self._status = self._read_status()
         self._status_time = 0.0
         self._is_stopping = False

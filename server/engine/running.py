@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from config.errors import EngineError
-from server.engine.backend import Logits, Pieces
+from server.engine.backend import Logits, Pieces, Span
+from server.engine.facts import BlockId
+from server.engine.layout import NO_BOUNDARY, PLAIN, Layout
 from server.engine.messages import FinishedEvent, FinishReason, GenerateRequest, TextEvent, TokenChoice
-from server.engine.prefixes import BASE_VOICE, NO_BOUNDARY, PrefixKey, Tokens
+from server.engine.prefixes import BASE_VOICE, PrefixKey, Tokens
 from server.engine.sampling import Sampler, describe_choice
 from server.engine.scheduler import Work
 from server.engine.schema import SchemaMask
@@ -18,11 +20,15 @@ from server.engine.text import TextStream
 
 @dataclass(slots=True)
 class Job:
-    """An accepted request with what is worked out once. Times are from time.monotonic()."""
+    """An accepted request with what is worked out once. Times are from time.monotonic().
+
+    layout: PLAIN wherever the prompt is read in one piece, whatever the request says about its facts.
+    """
 
     request: GenerateRequest
     max_tokens: int
     schema: SchemaMask | None
+    layout: Layout = PLAIN
     received: float = field(default_factory=time.monotonic)
 
     tokens: Tokens = field(init=False)
@@ -30,7 +36,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.tokens = np.array(self.request.tokens, np.int32)
-        self.key = PrefixKey(self.request.scopes, self.voice, self.boundary)
+        self.key = PrefixKey(self.request.scopes, self.voice, self.boundary, self.layout)
 
     @property
     def voice(self) -> str:
@@ -47,8 +53,26 @@ class Job:
 
 
 @dataclass(slots=True)
+class BlockWork:
+    """A fact block that a request computes in a sequence of its own; `num_computed` tokens behind its prefix are."""
+
+    sequence: int
+    block: BlockId
+    tokens: tuple[int, ...]
+    num_prefix: int
+    num_computed: int = 0
+
+    @property
+    def num_left(self) -> int:
+        return len(self.tokens) - self.num_computed
+
+
+@dataclass(slots=True)
 class Running:
-    """A job with a sequence. `num_computed` tokens are in it; `pending` is sampled and not yet in it."""
+    """A job with a sequence. `num_computed` tokens are in it; `pending` is sampled and not yet in it.
+
+    block: what is computed first, to be attached to the sequence. is_waiting: for a block that another one computes.
+    """
 
     job: Job
     sequence: int
@@ -60,6 +84,8 @@ class Running:
     num_answer: int = 0
     pending: int | None = None
     finish: FinishReason | None = None
+    block: BlockWork | None = None
+    is_waiting: bool = False
     sampler: Sampler = field(init=False)
     text: TextStream = field(init=False)
     _num_unshown: int = 0
@@ -76,18 +102,37 @@ class Running:
         job = self.job
         if self.pending is not None:
             return Work(job.request.request_id, job.voice, 0)
+        if self.block is not None:
+            return Work(job.request.request_id, BASE_VOICE, self.block.num_left)
         is_base = self.num_computed < job.boundary
         end = min(job.boundary, len(job.tokens)) if is_base else len(job.tokens)
+        end = min(end, job.layout.start) if self.num_computed < job.layout.start else end
         return Work(job.request.request_id, BASE_VOICE if is_base else job.voice, end - self.num_computed)
 
-    def next_tokens(self, num_prefill: int) -> tuple[int, ...]:
-        """What the next batch computes: a slice of the prompt, or (0) the pending token."""
-        if self.pending is not None:
-            return (self.pending,)
-        return self.job.request.tokens[self.num_computed : self.num_computed + num_prefill]
+    @property
+    def is_at_block(self) -> bool:
+        """Its prefix is there, and the next of its fact blocks is neither there nor being computed for it."""
+        return self.block is None and self.job.layout.start <= self.num_computed < self.job.layout.end
 
-    def is_prompt_done_after(self, num_prefill: int) -> bool:
-        return self.num_computed + num_prefill >= len(self.job.tokens)
+    def next_span(self, num_prefill: int) -> Span:
+        """What the next batch computes: a slice of a block or of the prompt, or (0) the pending token."""
+        if self.block is not None:
+            block, done = self.block, self.block.num_computed
+            return Span(block.sequence, block.num_prefix + done, block.tokens[done : done + num_prefill], False)
+        start = self.job.layout.num_positions(self.num_computed)
+        if self.pending is not None:
+            return Span(self.sequence, start, (self.pending,), wants_logits=True)
+        end = self.num_computed + num_prefill
+        tokens = self.job.request.tokens[self.num_computed : end]
+        return Span(self.sequence, start, tokens, wants_logits=end >= len(self.job.tokens))
+
+    def note_computed(self, num_tokens: int) -> None:
+        """The span was computed."""
+        if self.block is not None:
+            self.block.num_computed += num_tokens
+        else:
+            self.num_computed += num_tokens
+            self.pending = None
 
     def take(self, logits: Logits) -> TextEvent | None:
         """Sample one token; sets `finish` where the answer ends. Raises EngineError on unusable logits."""

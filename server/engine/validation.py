@@ -1,5 +1,7 @@
 """What a request must be before it is queued. Pure."""
 
+from itertools import pairwise
+
 from config.errors import BadRequestError
 from server.engine.messages import GenerateRequest
 
@@ -29,6 +31,17 @@ def refuse_invalid(request: GenerateRequest, vocabulary_size: int, max_request_t
 def clip_answer(request: GenerateRequest, max_request_tokens: int) -> int:
     """How long the answer may become."""
     return min(request.max_tokens, max_request_tokens - len(request.tokens))
+
+
+def refuse_bounds(request: GenerateRequest) -> None:
+    """Where prompts are read in blocks: none is empty, and they stand behind a prefix and before the end.
+
+    Raises BadRequestError.
+    """
+    bounds, last = request.fact_bounds, len(request.tokens) - 1
+    is_rising = all(begin < end for begin, end in pairwise((0, *bounds)))
+    if bounds and not (len(bounds) > 1 and is_rising and bounds[-1] <= last):
+        raise BadRequestError(f"fact_bounds = {bounds} do not lie one behind the other within 1..{last}.")
 
 
 def _refuse_tokens(param: str, tokens: tuple[int, ...] | list[int], vocabulary_size: int) -> None:

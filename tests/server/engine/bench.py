@@ -1,19 +1,30 @@
 """The loop on a fake backend, with its events by request."""
 
+from collections.abc import Callable
+
 from config.settings import EngineSettings
 from server.engine.backend import BackendShape
 from server.engine.core import EngineCore
+from server.engine.factfiles import FactStorage
 from server.engine.fake import FakeBackend, fake_vocabulary
 from server.engine.messages import Event, FailedEvent, FinishedEvent, TextEvent
 
 
 class Bench:
-    """A core on a fake backend, with its events by request."""
+    """A core on a fake backend, with its events by request. prepare: called with the backend before the core starts."""
 
-    def __init__(self, settings: EngineSettings, shape: BackendShape) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        shape: BackendShape,
+        storage: FactStorage | None = None,
+        prepare: Callable[[FakeBackend], object] = lambda _: None,
+    ) -> None:
         self.backend = FakeBackend(shape)
+        prepare(self.backend)
         self.events: list[Event] = []
-        self.core = EngineCore(self.backend, fake_vocabulary(), settings, self.events.append)
+        self.core = EngineCore(self.backend, fake_vocabulary(), settings, self.events.append, storage)
+        self.backend.batches.clear()
 
     def run(self, max_steps: int = 10_000) -> None:
         for _ in range(max_steps):

@@ -13,6 +13,7 @@ import pytest
 from config.errors import BadRequestError, ModelError
 from config.settings import EngineSettings
 from server.engine.client import EngineClient
+from server.engine.factfiles import FactStorage
 from server.engine.messages import (
     Event,
     FailedEvent,
@@ -177,6 +178,16 @@ async def test_adapters_are_tried_without_touching_the_engine(
     with pytest.raises(BadRequestError, match="no effect"):
         await engine.check_adapter(write_lora(tmp_path / "idle.gguf", stories_path, magnitude=0))
     assert engine.status().pid == pid
+
+
+def test_computed_facts_leave_the_disk_even_where_no_engine_runs(
+    stories_path: Path, process_settings: EngineSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "a.facts").write_bytes(b"cells")
+    (tmp_path / "b.new").write_bytes(b"half")
+    (tmp_path / "notes.txt").write_text("mine")
+    asyncio.run(EngineClient(stories_path, process_settings, FactStorage(tmp_path, "ba5e")).drop_prefixes())
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 async def test_dropped_prefixes_are_computed_again(engine: EngineClient, prompt: tuple[int, ...]) -> None:

@@ -1,0 +1,110 @@
+"""Sources read as blocks, through the HTTP API and a real engine process: what is cached changes the time alone."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from config.settings import load_settings
+from server.application import create_app
+from server.engine.client import EngineClient
+from server.engine.factfiles import FactStorage
+from tests.server.api.world import BASE_URL, SOURCES, World, open_world
+from tests.server.engine.conftest import STORIES
+
+pytestmark = pytest.mark.skipif(not STORIES.exists(), reason="the tiny model is test material of its own")
+
+
+_names = map(str, itertools.count())
+
+
+class Company:
+    """A world whose engine is a process with a tiny model. Its 258 lowest tokens serve as the world's bytes."""
+
+    def __init__(self, world: World, client: httpx.AsyncClient, engine: EngineClient) -> None:
+        self.world, self.client, self.engine = world, client, engine
+
+    async def ask(self, *ranks: int, question: str = "How long?") -> dict[str, Any]:
+        """With these sources, the best first."""
+        self.world.retriever.sources = tuple(
+            replace(SOURCES[rank], number=number) for number, rank in enumerate(ranks, 1)
+        )
+        body = {"model": "halden", "messages": [{"role": "user", "content": question}], "max_tokens": 12}
+        answer = (await self.client.post("/v1/chat/completions", json={**body, "temperature": 0})).raise_for_status()
+        return dict(answer.json())
+
+    async def metric(self, line: str) -> float:
+        text = (await self.client.get("/metrics")).text
+        (found,) = [value for value in text.splitlines() if value.startswith(f"housevoice_{line} ")]
+        return float(found.rpartition(" ")[2])
+
+
+@asynccontextmanager
+async def open_company(folder: Path, **changes: object) -> AsyncIterator[Company]:
+    settings = load_settings(environment={}).engine.model_copy(
+        update={"context_tokens": 4_096, "max_sequences": 16, "max_running": 4, "threads": 1, **changes}
+    )
+    engine = EngineClient(STORIES, settings, FactStorage(folder / "factcache", "ba5e"))
+    rest = folder / next(_names)
+    rest.mkdir()
+    async with open_world(rest) as world:
+        await engine.start()
+        services = replace(world.services, engine=engine)
+        transport = httpx.ASGITransport(create_app(services))
+        headers = {"Authorization": f"Bearer {world.admin.text}"}
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, headers=headers) as client:
+                yield Company(world, client, engine)
+        finally:
+            await engine.stop()
+
+
+def content(answer: dict[str, Any]) -> str:
+    return str(answer["choices"][0]["message"]["content"])
+
+
+def cached(answer: dict[str, Any]) -> int:
+    return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+
+async def test_warm_sources_in_another_order_give_the_cold_answer(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        cold = await company.ask(0, 1)
+        warm = await company.ask(1, 0)
+        assert content(warm) == content(cold) != ""
+        assert warm["usage"]["prompt_tokens"] == cold["usage"]["prompt_tokens"]
+        assert cached(cold) == 0 < cached(warm) < warm["usage"]["prompt_tokens"]
+        assert await company.metric('facts_blocks_total{level="computed"}') == 2
+        assert await company.metric('facts_blocks_total{level="context"}') == 2
+        assert await company.metric("facts_in_blocks") == 1
+        await company.engine.drop_prefixes()
+        again = await company.ask(1, 0)
+        assert (content(again), cached(again)) == (content(cold), 0)
+
+
+async def test_sources_survive_a_restart_and_leave_the_disk_when_documents_change(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        cold = await company.ask(0, 1)
+    files = sorted((tmp_path / "factcache").iterdir())
+    assert len(files) == 2
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        warm = await company.ask(0, 1)
+        assert content(warm) == content(cold)
+        assert cached(warm) > 0
+        assert await company.metric('facts_blocks_total{level="disk"}') == 2
+        await company.engine.drop_prefixes()
+        assert list((tmp_path / "factcache").iterdir()) == []
+
+
+async def test_exact_is_unchanged_and_writes_nothing(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="exact") as company:
+        one, other = await company.ask(0, 1), await company.ask(1, 0)
+        assert cached(other) < cached(await company.ask(0, 1, question="How long is it?"))
+        assert one["usage"]["prompt_tokens"] == other["usage"]["prompt_tokens"]
+        assert await company.metric("facts_in_blocks") == 0
+    assert not (tmp_path / "factcache").exists()
