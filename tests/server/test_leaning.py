@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,17 @@ from server.engine.fake import FakeEngine, fake_vocabulary
 from server.engine.messages import GenerateRequest
 from server.records import RequestRecord
 from server.voices import Voice
+from tests.adapters.tiny import write_lora
 from tests.server.api.world import FixedRetriever
 
 BRAND = Brand(name="halden", knowledge_bases=("company",), refusal="Not stated.\n", refusal_bias=2.5)
-ADAPTER = AdapterVersion("halden", 1, Path("adapter.gguf"), "ab" * 32, "", 1, 0, True)
-ASKED = AnswerRequest("r", "k", Voice("halden", BRAND, False, ADAPTER, 0), (Turn("user", "How long?"),))
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> AnswerRequest:
+    """Of a voice with an adapter."""
+    adapter = AdapterVersion("halden", 1, write_lora(tmp_path / "adapter.gguf"), "ab" * 32, "", 1, 0, True)
+    return AnswerRequest("r", "k", Voice("halden", BRAND, False, adapter, 0), (Turn("user", "How long?"),))
 
 
 async def sent(request: AnswerRequest) -> GenerateRequest:
@@ -36,29 +43,26 @@ async def sent(request: AnswerRequest) -> GenerateRequest:
     return engine.requests[-1]
 
 
-async def test_the_refusal_is_leaned_to_word_for_word() -> None:
-    sampling = (await sent(ASKED)).sampling
+async def test_the_refusal_is_leaned_to_word_for_word(asked: AnswerRequest) -> None:
+    sampling = (await sent(asked)).sampling
     assert sampling.leaning == tuple(fake_vocabulary().encode("Not stated.", False))
     assert sampling.leaning_bias == 2.5
 
 
-async def test_a_refusal_is_settled_with_its_first_line() -> None:
+async def test_a_refusal_is_settled_with_its_first_line(asked: AnswerRequest) -> None:
     long = BRAND.model_copy(update={"refusal": "Not stated.\nAsk the owner.\n", "refusal_bias": 0.0})
-    sampling = (await sent(replace(ASKED, voice=replace(ASKED.voice, brand=long)))).sampling
+    sampling = (await sent(replace(asked, voice=replace(asked.voice, brand=long)))).sampling
     encode = fake_vocabulary().encode
     assert sampling.leaning == tuple(encode("Not stated.\nAsk the owner.", False))
     assert sampling.leaning_settled == len(encode("Not stated.", False))
     assert sampling.leaning_bias == 0
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        replace(ASKED, voice=replace(ASKED.voice, adapter=None)),
-        replace(ASKED, use_documents=False),
-        replace(ASKED, json_schema="{}"),
-    ],
-    ids=["no adapter", "a side task", "a schema"],
-)
-async def test_nothing_is_leaned_to_without_a_learned_refusal(request_: AnswerRequest) -> None:
-    assert (await sent(request_)).sampling.leaning == ()
+async def test_nothing_is_leaned_to_without_an_adapter(asked: AnswerRequest) -> None:
+    untuned = replace(asked, voice=replace(asked.voice, adapter=None))
+    assert (await sent(untuned)).sampling.leaning == ()
+
+
+@pytest.mark.parametrize("changes", [{"use_documents": False}, {"json_schema": "{}"}], ids=["a side task", "a schema"])
+async def test_nothing_is_leaned_to_where_no_refusal_is_wanted(asked: AnswerRequest, changes: dict[str, Any]) -> None:
+    assert (await sent(replace(asked, **changes))).sampling.leaning == ()
