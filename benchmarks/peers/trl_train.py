@@ -25,6 +25,7 @@ def main() -> None:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     dtype = torch.bfloat16 if is_half else torch.float32
     model = AutoModelForCausalLM.from_pretrained(str(base.parent), gguf_file=base.name, dtype=dtype)
+    model.is_quantized = False  # its weights are plain numbers by now; the trainer goes by the file's format
 
     def labelled(row: list) -> dict:  # type: ignore[type-arg]
         ids, num_answer = row
