@@ -19,7 +19,7 @@ from adapters.lora_header import BASE_KEY, PROMPT_KEY, TEMPLATE_KEY, TOKENIZER_K
 from adapters.rollout import BASE, Canary, FileState, Retirement
 from adapters.version import ADAPTER_FILE, AdapterVersion, Card, file_sha256, retired, store
 from config.brands import NAME
-from config.database import migrate, open_database
+from config.database import migrate, open_database, transaction
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, NotFoundError
 from config.gguf_header import GgufHeader, read_header
@@ -351,14 +351,8 @@ class Registry:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Committed at the end of the block, undone if it raises."""
-        with self._statement:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with self._statement, transaction(self._connection):
+            yield self._connection
 
 
 def _identity(header: GgufHeader, fits: Identity | None) -> Identity:

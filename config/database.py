@@ -4,8 +4,8 @@ Each component (catalog, adapters, keys) numbers its own migrations; the file re
 """
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from config.errors import DataDirectoryError
@@ -26,6 +26,18 @@ def copy_database(source: Path, target: Path) -> None:
     target.touch(mode=0o600)
     with closing(sqlite3.connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
         reading.backup(writing)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Committed at the end of the block, undone if it raises. The caller keeps other threads off the connection."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def migrate(connection: sqlite3.Connection, component: str, migrations: Sequence[str]) -> None:

@@ -4,10 +4,10 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from config.database import migrate, open_database
+from config.database import migrate, open_database, transaction
 
 MIGRATIONS = (
     """
@@ -133,7 +133,6 @@ class FactTables:
         self._path = path
         self._writer = open_database(path)
         self._lock = threading.RLock()
-        self._depth = 0
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         migrate(self._writer, "facts", MIGRATIONS)
 
@@ -144,20 +143,8 @@ class FactTables:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing. Nested blocks of one thread become part of the outermost one."""
-        with self._lock:
-            if self._depth == 0:
-                self._writer.execute("BEGIN IMMEDIATE")
-            self._depth += 1
-            try:
-                yield self._writer
-            except BaseException:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._writer.execute("ROLLBACK")
-                raise
-            self._depth -= 1
-            if self._depth == 0:
-                self._writer.execute("COMMIT")
+        with self._lock, nullcontext() if self._writer.in_transaction else transaction(self._writer):
+            yield self._writer
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from config.database import migrate, open_database
+from config.database import migrate, open_database, transaction
 from config.datadir import DataDirectory
 
 T = TypeVar("T")
@@ -110,11 +110,5 @@ class TrainingTables:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Committed at the end of the block, undone if it raises. Reads of this thread inside the block see it."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with self._lock, transaction(self._connection):
+            yield self._connection
