@@ -15,15 +15,14 @@ import os
 import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.conditions import RESULTS, conditions
+from benchmarks.own_process import Row, run_apart
 from benchmarks.question_sets import read_sets
 from config.models import INT8, resolve_embedder
 from config.settings import Settings, load_settings
@@ -31,7 +30,6 @@ from server.cli.main import with_data_dir
 
 PEERS = Path(__file__).parent / "peers"
 KINDS = (".md", ".txt")
-Row = dict[str, Any]
 
 
 def gather(documents: Path, questions: Path, target: Path) -> int:
@@ -97,19 +95,6 @@ def bare_texts(store: Any) -> list[str]:
     ]
 
 
-def in_own_process(command: Sequence[str]) -> Row:
-    environment = os.environ | {
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "true",
-        "ANONYMIZED_TELEMETRY": "False",
-    }
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
-    row: Row = json.loads(done.stdout.splitlines()[-1])
-    return row
-
-
 def measure(arguments: argparse.Namespace, work: Path) -> dict[str, list[Row]]:
     settings = load_settings()
     embedder = str(resolve_embedder(settings))
@@ -127,7 +112,9 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, list[Row]]:
         for name, command in systems.items():
             place = work / f"{name}-{number}"
             shutil.rmtree(place, ignore_errors=True)
-            rows[name].append(in_own_process([*command, str(work / "texts"), embedder, size, str(place)]))
+            rows[name].append(
+                run_apart([*command, str(work / "texts"), embedder, size, str(place)], tokenizer_threads=True)
+            )
             print(name, rows[name][-1], flush=True)
             shutil.rmtree(place, ignore_errors=True)
     return rows

@@ -17,7 +17,6 @@ import os
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from adapters.reading import Passage, read_groups
 from adapters.training.dataset import TrainingRow, build_rows
 from adapters.training.recipe import Precision, Recipe
 from benchmarks.conditions import RESULTS, conditions
+from benchmarks.own_process import Row, run_apart
 from config.environment import prepare_environment
 from config.models import resolve_base
 from config.prompt import Conversation, Source, Turn
@@ -43,7 +43,6 @@ DEVICE_ROWS = 2
 """Rows that the peer computes at once; it gathers gradients up to `batch_rows`."""
 PLAIN_RECIPE = Recipe(shuffle_share=0.0, number_share=0.0)
 """The rows are written before, so that both learn the same."""
-Row = dict[str, Any]
 
 
 def examples(number: int, num_tokens: int, count: Any) -> list[Example]:
@@ -125,19 +124,6 @@ def _row(value: list[Any]) -> TrainingRow:
     return TrainingRow(tuple(value[0]), tuple(value[1]), value[2], tuple(value[3]))
 
 
-def in_own_process(command: Sequence[str]) -> Row:
-    environment = os.environ | {
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TRL_EXPERIMENTAL_SILENCE": "1",
-    }
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[:3])} failed:\n{done.stderr[-3000:]}")
-    row: Row = json.loads(done.stdout.splitlines()[-1])
-    return row
-
-
 def measure(arguments: argparse.Namespace, base: Path, work: Path, recipe: Recipe) -> dict[str, list[Row]]:
     settings = json.dumps(dataclasses.asdict(recipe) | {"device_rows": DEVICE_ROWS})
     rows = work / "rows.json"
@@ -154,7 +140,8 @@ def measure(arguments: argparse.Namespace, base: Path, work: Path, recipe: Recip
     found: dict[str, list[Row]] = {name: [] for name in systems}
     for number in range(arguments.rounds):
         for name, command in systems.items():
-            found[name].append(in_own_process([*command, str(work / f"{number}-{name.partition(' ')[0]}")]))
+            place = work / f"{number}-{name.partition(' ')[0]}"
+            found[name].append(run_apart([*command, str(place)], tokenizer_threads=False))
             print(name, found[name][-1], flush=True)
     return found
 

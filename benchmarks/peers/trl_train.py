@@ -9,30 +9,52 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from trl import SFTConfig, SFTTrainer
 
 
-def main() -> None:
+def prepare(base: Path, rows: list, settings: dict, work: str) -> "SFTTrainer":  # type: ignore[type-arg]
+    """Set up, not yet started. `rows`: of the training split."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
-    base, rows, settings = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), json.loads(sys.argv[3])
-    is_half = settings["precision"] == "bfloat16"
-    torch.set_num_threads(settings["threads"])
     tokenizer = AutoTokenizer.from_pretrained(str(base.parent), gguf_file=base.name)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    dtype = torch.bfloat16 if is_half else torch.float32
+    dtype = torch.bfloat16 if settings["precision"] == "bfloat16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(str(base.parent), gguf_file=base.name, dtype=dtype)
     model.is_quantized = False  # its weights are plain numbers by now; the trainer goes by the file's format
+    lora = LoraConfig(
+        r=settings["rank"],
+        lora_alpha=settings["alpha"],
+        lora_dropout=settings["dropout"],
+        target_modules=settings["target_modules"],
+        task_type="CAUSAL_LM",
+    )
+    return SFTTrainer(
+        model=model,
+        args=config_of(settings, work),
+        train_dataset=Dataset.from_list([labelled(row) for row in rows]),
+        processing_class=tokenizer,
+        peft_config=lora,
+    )
 
-    def labelled(row: list) -> dict:  # type: ignore[type-arg]
-        ids, num_answer = row
-        return {"input_ids": ids, "labels": [-100] * (len(ids) - num_answer) + ids[-num_answer:]}
 
-    config = SFTConfig(
-        output_dir=sys.argv[4],
+def labelled(row: list) -> dict:  # type: ignore[type-arg]
+    ids, num_answer = row
+    return {"input_ids": ids, "labels": [-100] * (len(ids) - num_answer) + ids[-num_answer:]}
+
+
+def config_of(settings: dict, work: str) -> "SFTConfig":  # type: ignore[type-arg]
+    from trl import SFTConfig
+
+    return SFTConfig(
+        output_dir=work,
         num_train_epochs=settings["num_epochs"],
         per_device_train_batch_size=settings["device_rows"],
         gradient_accumulation_steps=settings["batch_rows"] // settings["device_rows"],
@@ -42,7 +64,7 @@ def main() -> None:
         weight_decay=settings["weight_decay"],
         max_grad_norm=settings["max_gradient_norm"],
         seed=settings["seed"],
-        bf16=is_half,
+        bf16=settings["precision"] == "bfloat16",
         use_cpu=True,
         gradient_checkpointing=False,
         max_length=None,
@@ -52,34 +74,34 @@ def main() -> None:
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    lora = LoraConfig(
-        r=settings["rank"],
-        lora_alpha=settings["alpha"],
-        lora_dropout=settings["dropout"],
-        target_modules=settings["target_modules"],
-        task_type="CAUSAL_LM",
-    )
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list([labelled(row) for row in rows["train"]]),
-        processing_class=tokenizer,
-        peft_config=lora,
-    )
+
+
+def heldout_loss(model: "torch.nn.Module", rows: list) -> float:  # type: ignore[type-arg]
+    """Mean over the answers' tokens, in nats."""
+    import torch
+
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for ids, num_answer in rows:
+            tokens = torch.tensor([ids])
+            logits = model(input_ids=tokens, logits_to_keep=num_answer + 1).logits[0, :-1].float()
+            total += torch.nn.functional.cross_entropy(logits, tokens[0, -num_answer:], reduction="sum").item()
+            count += num_answer
+    return total / count
+
+
+def main() -> None:
+    import torch
+
+    base, rows, settings = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), json.loads(sys.argv[3])
+    torch.set_num_threads(settings["threads"])
+    trainer = prepare(base, rows["train"], settings, sys.argv[4])
     started, started_cpu = time.perf_counter(), time.process_time()
     trainer.train()
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    trained = trainer.model.eval()
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for ids, num_answer in rows["heldout"]:
-            tokens = torch.tensor([ids])
-            logits = trained(input_ids=tokens, logits_to_keep=num_answer + 1).logits[0, :-1].float()
-            total += torch.nn.functional.cross_entropy(logits, tokens[0, -num_answer:], reduction="sum").item()
-            count += num_answer
-    found = {"seconds": seconds, "cpu_seconds": cpu_seconds, "heldout_loss": total / count, "peak_bytes": peak}
-    print(json.dumps(found))
+    loss = heldout_loss(trainer.model.eval(), rows["heldout"])
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "heldout_loss": loss, "peak_bytes": peak}))
 
 
 main()
