@@ -34,6 +34,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    dry_multiplier: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     leaning: tuple[int, ...] = ()
