@@ -125,7 +125,9 @@ class FixedStore:
             raise NotFoundError(f"{source} went away.")
         if on_progress:
             on_progress(Progress("index", 1, 1, "warranty.md"))
-        return IngestReport("run", 0, 1, 0, 2, 4, 0.1, dry_run, (Failure("x.pdf", "damaged", "no trailer"),))
+        return IngestReport(
+            "run", 0, 1, 0, 2, 4, 0.1, dry_run, (Failure("x.pdf", "damaged", "no trailer"),), 0, ("leave",)
+        )
 
     def documents(self, knowledge_base: str | None = None) -> list[Document]:
         everything = [WARRANTY, MANUAL, MENU]
