@@ -71,6 +71,7 @@ class EngineSettings(Section):
     turn_steps: PositiveInt
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
+    weights: Literal["mapped", "locked", "loaded"]
     default_max_tokens: PositiveInt
     request_timeout_seconds: PositiveSeconds
     fact_layout: Literal["exact", "blocks"]
