@@ -77,6 +77,7 @@ class EngineSettings(Section):
     fact_layout: Literal["exact", "blocks"]
     fact_memory_bytes: Count
     fact_disk_bytes: Count
+    fact_ahead: bool
     restart_backoff_seconds: PositiveSeconds
 
 

@@ -154,6 +154,12 @@ class FixedStore:
     def clear_access(self, rules: Sequence[Rule]) -> None:
         pass
 
+    def chunks(self, chunk_ids: Sequence[str]) -> dict[str, Chunk]:
+        return {chunk.chunk_id: chunk for found in CHUNKS.values() for chunk in found if chunk.chunk_id in chunk_ids}
+
+    def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        return {item.document_id: item for item in self.documents() if item.document_id in document_ids}
+
     def chunks_of(self, document_id: str) -> list[Chunk]:
         return CHUNKS[document_id]
 
