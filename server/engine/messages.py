@@ -57,7 +57,7 @@ class GenerateRequest:
     scopes: whose private content the prompt holds from where on, by start; a cached prefix is shared only as far as the
     scopes are equal. Before the first one, and without any, the prompt is public.
     fact_bounds: the indexes at which the sources begin, then the one at which the last of them ends; see
-    `server.engine.layout`. Only looked at where engine.fact_layout is "blocks".
+    `config.fact_layout`. Only looked at where engine.fact_layout is "blocks".
     stop: strings that end the answer and are not part of it. num_top_logprobs: None for no log-probabilities at all.
     json_schema: JSON text that the output must satisfy, "{}" for any JSON object, None for free text.
     """
