@@ -14,10 +14,12 @@ and APE use (arXiv 2410.07590, 2409.15355, 2502.05431).
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 FactLayout = Literal["exact", "blocks"]
 """How the sources of a prompt are read: in one piece with everything before them, or each alone."""
+FACT_LAYOUTS: tuple[FactLayout, ...] = get_args(FactLayout)
+"""The slowest first."""
 NO_BOUNDARY = 2**31 - 1
 
 
@@ -62,3 +64,12 @@ class Layout:
 
 
 PLAIN = Layout()
+
+
+def layout_named(name: object) -> FactLayout:
+    """As an adapter's card tells it; "exact" where it tells nothing that is a layout."""
+    return next((layout for layout in FACT_LAYOUTS if layout == name), "exact")
+
+
+def slower_of(one: FactLayout, other: FactLayout) -> FactLayout:
+    return min(one, other, key=FACT_LAYOUTS.index)

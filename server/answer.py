@@ -28,10 +28,10 @@ from server.engine.messages import (
     TextEvent,
     TokenChoice,
 )
+from server.fact_reading import FactReading
 from server.failures import error_of, failure_of
 from server.fitting import FittedPrompt, TokenLimits, fit
 from server.merge import merge
-from server.numbering import with_lasting_numbers
 from server.records import RequestRecord
 from server.retrieval import Retrieval
 from server.scopes import scopes_of
@@ -159,6 +159,7 @@ class Answerer:
         self._settings = settings
         self._record = record
         self._condenser = condenser
+        self._facts = FactReading(engine, settings)
 
     async def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
         """Yield events up to `AnswerFinished`. Raises HousevoiceError; closing it stops the engine within a step."""
@@ -181,7 +182,7 @@ class Answerer:
         sources: tuple[RetrievedSource, ...] = ()
         if request.use_documents and request.retrieves and request.voice.brand.knowledge_bases:
             retrieval = await self._retrieve(request, record)
-            sources = self._numbered(retrieval.sources)
+            sources = self._facts.numbered(retrieval.sources, request.voice.adapter)
             if not sources:
                 await asyncio.to_thread(self._fit, request, ())  # a prompt that is too long is told so first
                 for event in self._refuse(request):
@@ -203,11 +204,6 @@ class Answerer:
         )
         _note_retrieval(record, retrieval)
         return retrieval
-
-    def _numbered(self, sources: tuple[RetrievedSource, ...]) -> tuple[RetrievedSource, ...]:
-        """By rank; where the engine reads sources as blocks, so that a block is known again."""
-        is_in_blocks = self._engine.status().facts.layout == "blocks"
-        return with_lasting_numbers(sources) if is_in_blocks else sources
 
     def _refuse(self, request: AnswerRequest) -> list[AnswerEvent]:
         text = request.voice.brand.refusal.strip()
@@ -253,7 +249,7 @@ class Answerer:
             voice_boundary=request.voice.boundary_in(fitted.prompt),
             adapter=request.voice.adapter_ref if request.use_documents else None,
             scopes=scopes,
-            fact_bounds=fitted.prompt.fact_bounds,
+            fact_bounds=self._facts.bounds_in(fitted.prompt, request.voice.adapter),
             sampling=self._sampling(request, choice),
             stop=request.stop,
             num_top_logprobs=request.num_top_logprobs,

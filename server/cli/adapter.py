@@ -179,6 +179,9 @@ def import_adapter(
     plain_lora: Annotated[
         bool, typer.Option("--plain", help="A PEFT folder: on from the first token, as it was trained elsewhere.")
     ] = False,
+    fact_layout: Annotated[
+        FactLayout, typer.Option(help="How it was trained to read its sources; blocks only if you know that it was.")
+    ] = "exact",
     activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
 ) -> None:
     """Register an adapter that was made elsewhere, once it passed the checks that our own have to pass.
@@ -194,7 +197,7 @@ def import_adapter(
     with errors_for_people(), tempfile.TemporaryDirectory() as work:
         prepare_environment()
         chosen, base = brand_of(settings, brand), resolve_base(settings)
-        gguf, card = bring_in(source, brand, base, Path(work), "plain" if plain_lora else "activated")
+        gguf, card = bring_in(source, brand, base, Path(work), "plain" if plain_lora else "activated", fact_layout)
         peft = source.expanduser() if source.is_dir() else None
         proof = prove(base.path, gguf, peft, proof_prompts(base.path, chosen.system_prompt))
         note(str(proof))
