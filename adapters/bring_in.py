@@ -10,19 +10,30 @@ from pathlib import Path
 
 from adapters.convert import convert_adapter
 from adapters.gguf_check import check_adapter
+from adapters.lora_header import LORA_KEY, PLAIN
 from adapters.registry import Card
 from adapters.training.recipe import Lora
 from config.errors import BadRequestError
+from config.fact_layout import FactLayout
+from config.gguf_header import read_header
 from config.models import ModelFile
 
 ORIGIN_KEYS = ("base_model_name_or_path", "r", "lora_alpha", "target_modules", "peft_version")
 
 
-def bring_in(source: Path, brand: str, base: ModelFile, work: Path, lora: Lora = "activated") -> tuple[Path, Card]:
+def bring_in(
+    source: Path,
+    brand: str,
+    base: ModelFile,
+    work: Path,
+    lora: Lora = "activated",
+    fact_layout: FactLayout = "exact",
+) -> tuple[Path, Card]:
     """A checked GGUF file, ready for `Registry.register`, and its card. `work`: where a converted one is written.
 
     lora: where a converted one is to be on; a GGUF file says so itself, and counts as activated where it does not.
-    Raises BadRequestError with the reason why it cannot be used.
+    fact_layout: in which it was trained to read its sources, which no file says. Raises BadRequestError with the reason
+    why it cannot be used.
     """
     source = source.expanduser()
     if source.is_dir():
@@ -34,7 +45,13 @@ def bring_in(source: Path, brand: str, base: ModelFile, work: Path, lora: Lora =
     else:
         raise BadRequestError(f"There is no {source}.", "adapter", hint="Name a PEFT folder or a GGUF file.")
     check_adapter(gguf, base.path, base.sha256)
-    return gguf, {"base_name": base.name, **card}
+    if fact_layout != "exact" and read_header(gguf).text(LORA_KEY) == PLAIN:
+        raise BadRequestError(
+            "An adapter that is on from the first token reads its sources in one piece.",
+            "fact_layout",
+            hint="Leave out --fact-layout.",
+        )
+    return gguf, {"base_name": base.name, "fact_layout": fact_layout, **card}
 
 
 def _peft_origin(folder: Path) -> dict[str, object]:

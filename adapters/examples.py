@@ -10,7 +10,7 @@ place of the brand's instructions. Other keys of a row are left alone.
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -122,6 +122,18 @@ def parse_examples(lines: Iterable[str], instructions: str) -> ParsedExamples:
         except _BadRowError as error:
             problems.append(RowProblem(number, str(error)))
     return ParsedExamples(tuple(examples), tuple(problems))
+
+
+def renumbered(example: Example, numbers: Sequence[int]) -> Example:
+    """The same sources in the same order under these numbers, and the answer citing them by these.
+
+    Citations in earlier turns stay, as they do in serving, where they number an earlier retrieval.
+    """
+    sources = example.conversation.sources
+    new_numbers = {str(source.number): number for source, number in zip(sources, numbers, strict=True)}
+    answer = CITATION.sub(lambda match: f"[{new_numbers.get(match[1], match[1])}]", example.answer)
+    own = tuple(replace(source, number=number) for source, number in zip(sources, numbers, strict=True))
+    return replace(example, conversation=replace(example.conversation, sources=own), answer=answer)
 
 
 def _parse_row(line: str, number: int, instructions: str) -> Example:

@@ -103,6 +103,7 @@ def training_card(base: ModelFile, given: TrainingInput, training: TrainingResul
         "validation_sha256": file_sha256(given.validation) if given.validation else None,
         "instructions_sha256": hashlib.sha256(given.instructions.encode()).hexdigest(),
         "started_from": _weights_sha256(training.recipe.start_from),
+        "fact_layout": training.recipe.fact_layout,
         "recipe": dataclasses.asdict(training.recipe),
         "num_rows": training.num_rows,
         "base_validation_loss": training.base_validation_loss,

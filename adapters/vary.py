@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters.examples import CITATION, Example
+from adapters.examples import CITATION, Example, renumbered
 from config.prompt import Source
 
 NUMBER = re.compile(r"(?<![\w.,:\[#/-])\d+(?:[.,:]\d+)*(?![\w\]/-]|[.,:]\d)")
@@ -36,16 +36,11 @@ def vary_examples(
 
 
 def shuffle_sources(example: Example, seed: int) -> Example:
-    """The sources in another order, with the answer citing their new numbers.
-
-    Citations in earlier turns stay, as they do in serving, where they number an earlier retrieval.
-    """
+    """The sources in another order, with the answer citing their new numbers."""
     sources = list(example.conversation.sources)
     random.Random(seed).shuffle(sources)
-    new_numbers = {str(source.number): place for place, source in enumerate(sources, 1)}
-    renumbered = tuple(replace(source, number=place) for place, source in enumerate(sources, 1))
-    answer = CITATION.sub(lambda match: f"[{new_numbers.get(match[1], match[1])}]", example.answer)
-    return replace(example, conversation=replace(example.conversation, sources=renumbered), answer=answer)
+    shuffled = replace(example, conversation=replace(example.conversation, sources=tuple(sources)))
+    return renumbered(shuffled, range(1, len(sources) + 1))
 
 
 def vary_numbers(example: Example, seed: int) -> Example:

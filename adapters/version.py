@@ -11,11 +11,13 @@ from pathlib import Path
 from adapters.identity import Identity
 from adapters.rollout import Retirement
 from config.errors import BadRequestError
+from config.fact_layout import FactLayout, layout_named
 
 ADAPTER_FILE, CARD_FILE = "adapter.gguf", "card.json"
 
 Card = Mapping[str, object]
-"""What is to be remembered about how an adapter was made; JSON values. Shown to people, never acted on."""
+"""What is to be remembered about how an adapter was made; JSON values. Shown to people; all that is acted on is how it
+was trained to read its sources (`fact_layout`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class AdapterVersion:
     @property
     def name(self) -> str:
         return f"{self.brand}@{self.version}"
+
+    @property
+    def fact_layout(self) -> FactLayout:
+        """The fastest in which its sources may be read: what its card says, "exact" where that says nothing."""
+        return layout_named(self.card.get("fact_layout"))
 
     @property
     def identity(self) -> Identity:

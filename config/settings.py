@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.datadir import DataDirectory
 from config.errors import ConfigError
+from config.fact_layout import FactLayout
 
 SHORT_NAMES = {
     "HOUSEVOICE_PORT": ("server", "port"),
@@ -74,7 +75,8 @@ class EngineSettings(Section):
     weights: Literal["mapped", "locked", "loaded"]
     default_max_tokens: PositiveInt
     request_timeout_seconds: PositiveSeconds
-    fact_layout: Literal["exact", "blocks"]
+    fact_layout: FactLayout
+    base_fact_layout: FactLayout
     fact_memory_bytes: Count
     fact_disk_bytes: Count
     fact_ahead: bool

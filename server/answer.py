@@ -27,10 +27,10 @@ from server.engine.messages import (
     TextEvent,
     TokenChoice,
 )
+from server.fact_reading import FactReading
 from server.failures import error_of, failure_of
 from server.fitting import FittedPrompt, TokenLimits, fit
 from server.merge import merge
-from server.numbering import with_lasting_numbers
 from server.records import RequestRecord
 from server.retrieval import Retrieval
 from server.sampling_choice import SamplingChoice, sampling_with_defaults, with_leaning
@@ -144,6 +144,7 @@ class Answerer:
         self._settings = settings
         self._record = record
         self._condenser = condenser
+        self._facts = FactReading(engine, settings)
 
     async def answer(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:
         """Yield events up to `AnswerFinished`. Raises HousevoiceError; closing it stops the engine within a step."""
@@ -166,7 +167,7 @@ class Answerer:
         sources: tuple[RetrievedSource, ...] = ()
         if request.use_documents and request.retrieves and request.voice.brand.knowledge_bases:
             retrieval = await self._retrieve(request, record)
-            sources = self._numbered(retrieval.sources)
+            sources = self._facts.numbered(retrieval.sources, request.voice.adapter)
             if not sources:
                 await asyncio.to_thread(self._fit, request, ())  # a prompt that is too long is told so first
                 for event in self._refuse(request):
@@ -188,11 +189,6 @@ class Answerer:
         )
         _note_retrieval(record, retrieval)
         return retrieval
-
-    def _numbered(self, sources: tuple[RetrievedSource, ...]) -> tuple[RetrievedSource, ...]:
-        """By rank; where the engine reads sources as blocks, so that a block is known again."""
-        is_in_blocks = self._engine.status().facts.layout == "blocks"
-        return with_lasting_numbers(sources) if is_in_blocks else sources
 
     def _refuse(self, request: AnswerRequest) -> list[AnswerEvent]:
         text = request.voice.brand.refusal.strip()
@@ -238,7 +234,7 @@ class Answerer:
             voice_boundary=request.voice.boundary_in(fitted.prompt),
             adapter=request.voice.adapter_ref if request.use_documents else None,
             scopes=scopes,
-            fact_bounds=fitted.prompt.fact_bounds,
+            fact_bounds=self._facts.bounds_in(fitted.prompt, request.voice.adapter),
             fact_documents=documents,
             stop=request.stop,
             num_top_logprobs=request.num_top_logprobs,

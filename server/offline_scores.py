@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.evaluation.facts import fact_of, refuses
@@ -18,8 +18,11 @@ from adapters.evaluation.questions import Answer, Marker, Question, Source
 from adapters.examples import Example, read_examples
 from adapters.format_rules import label_of
 from adapters.lora_header import is_plain
+from adapters.training.dataset import with_lasting_numbers
 from config.brands import Brand
+from config.fact_layout import FactLayout, layout_named, slower_of
 from config.models import ModelFile
+from config.prompt import Source as PromptSource
 from config.prompt import TurnFormat
 from config.settings import EngineSettings
 from server.engine.client import EngineClient
@@ -54,19 +57,29 @@ class OpenedBase:
     turn_format: TurnFormat
     settings: EngineSettings
 
-    async def shares(self, brand: Brand, adapter: AdapterRef | None, rows: Sequence[HeldOut]) -> Shares:
-        """Of greedy answers to all rows. Raises HousevoiceError where the engine fails."""
+    async def shares(
+        self, brand: Brand, adapter: AdapterRef | None, rows: Sequence[HeldOut], fact_layout: FactLayout = "exact"
+    ) -> Shares:
+        """Of greedy answers to all rows. fact_layout: the fastest that the adapter was trained for.
+
+        Raises HousevoiceError where the engine fails.
+        """
         places = asyncio.Semaphore(NUM_AT_ONCE)
+        layout = slower_of(layout_named(self.engine.status().facts.layout), fact_layout)
+        if layout == "blocks":
+            rows = [replace(row, example=with_lasting_numbers(row.example)) for row in rows]
 
         async def judged(number: int, row: HeldOut) -> Judged:
             async with places:
-                return _judge(row, await self._answer(f"{brand.name}-{number}", brand, adapter, row), brand)
+                return _judge(row, await self._answer(f"{brand.name}-{number}", brand, adapter, row, layout), brand)
 
         answers = await asyncio.gather(*(judged(number, row) for number, row in enumerate(rows)))
         found = system_of(brand.name, "", answers).scores
         return {column: str(found[column] or "-") for column in COLUMNS}
 
-    async def _answer(self, request_id: str, brand: Brand, adapter: AdapterRef | None, row: HeldOut) -> str:
+    async def _answer(
+        self, request_id: str, brand: Brand, adapter: AdapterRef | None, row: HeldOut, layout: FactLayout
+    ) -> str:
         num_answer = brand.sampling.max_tokens or self.settings.default_max_tokens
         limits = TokenLimits(min(self.settings.max_request_tokens, self.vocabulary.context_length), num_answer)
         prompt = fit(row.example.conversation, self.turn_format, self.vocabulary.encode, limits).prompt
@@ -78,7 +91,7 @@ class OpenedBase:
             max_tokens=num_answer,
             voice_boundary=0 if adapter and is_plain(adapter.path, adapter.sha256) else prompt.voice_boundary,
             adapter=adapter,
-            fact_bounds=prompt.fact_bounds,
+            fact_bounds=prompt.fact_bounds if layout == "blocks" else (),
             sampling=with_leaning(sampling, brand, self.vocabulary.encode) if adapter and not schema else sampling,
             json_schema=schema,
         )
@@ -139,9 +152,10 @@ def _judge(row: HeldOut, text: str, brand: Brand) -> Judged:
         is_answerable=is_answerable,
     )
     sources = tuple(Source(str(s.number), s.title, s.heading, s.text) for s in conversation.sources)
-    return judge(question, Answer(text, _markers(text, len(sources)), sources), brand)
+    return judge(question, Answer(text, _markers(text, conversation.sources), sources), brand)
 
 
-def _markers(text: str, num_sources: int) -> tuple[Marker, ...]:
+def _markers(text: str, shown: Sequence[PromptSource]) -> tuple[Marker, ...]:
+    places = {source.number: place for place, source in enumerate(shown)}
     found = ((match, int(match[1])) for match in MARKER.finditer(text) if len(match[1]) < MAX_DIGITS)
-    return tuple(Marker(match.start(), match.end(), n - 1) for match, n in found if 0 < n <= num_sources)
+    return tuple(Marker(match.start(), match.end(), places[n]) for match, n in found if n in places)

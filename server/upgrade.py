@@ -22,6 +22,7 @@ from adapters.training.recipe import Recipe
 from config.brands import Brand
 from config.datadir import DataDirectory
 from config.errors import BadRequestError, HousevoiceError, NotFoundError
+from config.fact_layout import FactLayout, layout_named
 from config.files import write_atomically
 from config.models import ModelFile
 from config.settings import EngineSettings
@@ -120,20 +121,30 @@ async def compare(
     before: list[Shares | None] = [None] * len(upgraded)
     if old is not None:
         async with opened_base(old, settings) as opened:
-            before = [await _ask(opened, item.candidate, item.candidate.used_on(old), num_rows) for item in upgraded]
+            before = [
+                await _ask(
+                    opened, item.candidate, item.candidate.used_on(old), num_rows, item.candidate.version.fact_layout
+                )
+                for item in upgraded
+            ]
     async with opened_base(new, settings) as opened:
-        after = [await _ask(opened, item.candidate, item.adapter, num_rows) for item in upgraded]
+        after = [
+            await _ask(opened, item.candidate, item.adapter, num_rows, layout_named(item.card.get("fact_layout")))
+            for item in upgraded
+        ]
     return [
         dataclasses.replace(item, before=first, after=second)
         for item, first, second in zip(upgraded, before, after, strict=True)
     ]
 
 
-async def _ask(opened: OpenedBase, candidate: Candidate, adapter: AdapterRef | None, num_rows: int) -> Shares | None:
+async def _ask(
+    opened: OpenedBase, candidate: Candidate, adapter: AdapterRef | None, num_rows: int, fact_layout: FactLayout
+) -> Shares | None:
     if adapter is None or candidate.given.validation is None:
         return None
     rows = read_held_out(candidate.given.validation, candidate.brand, num_rows)
-    return await opened.shares(candidate.brand, adapter, rows)
+    return await opened.shares(candidate.brand, adapter, rows, fact_layout)
 
 
 def _candidate(brand: Brand, active: AdapterVersion | None, data: DataDirectory, base: Identity) -> Candidate:

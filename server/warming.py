@@ -14,6 +14,7 @@ from config.prompt import Conversation, Source, Turn, render
 from ingest.documents import Chunk, Document
 from server.candidates import RetrievedSource
 from server.engine.messages import EngineStatus, FailedEvent, FailureKind, GenerateRequest, Scope
+from server.fact_reading import FactReading
 from server.numbering import with_lasting_numbers
 from server.packing import source_of
 from server.scopes import source_scope
@@ -54,6 +55,8 @@ class Warmer:
     async def warm(self) -> int:
         """Until somebody asks, the budget is used, or everything is done. Returns how many sources were asked for."""
         num_asked = 0
+        if not await asyncio.to_thread(self._is_used):
+            return num_asked
         for source in await asyncio.to_thread(lambda: list(self._wanted())):
             if not await self._is_free() or self._is_full(self._services.engine.status()):
                 break
@@ -64,6 +67,13 @@ class Warmer:
             num_asked += 1
         self._num_prompt_tokens = self._services.engine.status().num_prompt_tokens
         return num_asked
+
+    def _is_used(self) -> bool:
+        """Does anybody read sources as blocks? See `server.fact_reading`."""
+        services = self._services
+        reading = FactReading(services.engine, self._settings)
+        active = [services.registry.active(brand) for brand in services.brands.brands()]
+        return any(reading.layout_for(version) == "blocks" for version in (None, *active))
 
     async def _is_free(self) -> bool:
         """The engine's state comes a little after its last event."""

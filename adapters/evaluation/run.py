@@ -16,6 +16,7 @@ from adapters.evaluation.questions import Answer, Question
 from adapters.evaluation.statistics import Difference, Interval, mean, paired_difference, unpaired_difference
 from adapters.evaluation.style import Styles, recognise
 from config.brands import Brand
+from config.fact_layout import FactLayout
 from config.prompt import Turn
 
 CANDIDATE, BASE, ACTIVE = "candidate", "base, best prompt", "active"
@@ -48,6 +49,7 @@ class Asks(Protocol):
 class Subject:
     """What is evaluated. candidate, active: versions like "halden@2"; active is None where it is the base or the
     candidate. card: how the candidate was made. heldout: the file's name, and heldout_sha256 its content.
+    fact_layouts: how each system's sources are read, by the name that people read.
     """
 
     brand: Brand
@@ -56,6 +58,7 @@ class Subject:
     heldout: str
     heldout_sha256: str
     card: Mapping[str, Any] = field(default_factory=dict)
+    fact_layouts: Mapping[str, FactLayout] = field(default_factory=dict)
 
     @property
     def models(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from adapters.evaluation.gate import Decision
 from adapters.evaluation.measures import System
-from adapters.evaluation.run import Evaluation
+from adapters.evaluation.run import CANDIDATE, Evaluation
 from adapters.evaluation.statistics import Difference, Interval
 from config.files import write_atomically
 
@@ -27,6 +27,8 @@ def scores_of(evaluation: Evaluation, decision: Decision) -> Scores:
         "made_unix_seconds": int(time.time()),
         "heldout": subject.heldout,
         "heldout_sha256": subject.heldout_sha256,
+        "fact_layout": subject.fact_layouts.get(CANDIDATE),
+        "fact_layouts": dict(subject.fact_layouts),
         "num_questions": len(evaluation.questions),
         "systems": {name: _system(system) for name, system in evaluation.systems.items()},
         "against": {

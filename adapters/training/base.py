@@ -94,6 +94,13 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def has_window(base: TrainingBase) -> bool:
+    """Whether some of its layers look back over a sliding window only: such a base is never served in fact blocks."""
+    config = base.model.config
+    kinds = getattr(config, "layer_types", None)
+    return "sliding_attention" in kinds if kinds else bool(getattr(config, "sliding_window", None))
+
+
 def precision_of(base: TrainingBase) -> Precision:
     return "bfloat16" if base.dtype is torch.bfloat16 else "float32"
 

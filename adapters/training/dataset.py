@@ -3,16 +3,21 @@
 [ prefix: base alone, no gradient | suffix: adapter on ............................ ]
   system, sources, earlier turns  | instructions, question, assistant | answer, end
                                   ^ voice boundary                    ^ loss from here
+
+Where sources are read as blocks (`config.fact_layout`), they bear lasting numbers as in serving, and the row says where
+each begins.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from adapters.examples import MAX_SHOWN, Example
+from adapters.examples import MAX_SHOWN, Example, renumbered
 from adapters.training.recipe import Lora
 from config.errors import BadRequestError
-from config.prompt import Encode, Segment, TurnFormat, encode_segments, render
+from config.fact_layout import PLAIN, FactLayout, Layout
+from config.numbering import lasting_numbers
+from config.prompt import Encode, Segment, Source, TurnFormat, encode_segments, render
 
 USUAL_SHARE = 0.1
 """Of the answers part from the refusal at a place, for it to be one of the refusal's decisions."""
@@ -22,13 +27,15 @@ USUAL_SHARE = 0.1
 class TrainingRow:
     """One example in tokens. The last `num_answer_tokens` of `suffix` carry the loss; at least one stands before.
 
-    `decisions` are the places in the answer, from 0, where an answer parts from the refusal, if there is one.
+    `decisions` are the places in the answer, from 0, where an answer parts from the refusal, if there is one. `layout`:
+    where the prefix's fact blocks stand.
     """
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     num_answer_tokens: int
     decisions: tuple[int, ...] = ()
+    layout: Layout = PLAIN
 
     @property
     def num_tokens(self) -> int:
@@ -46,14 +53,15 @@ def build_rows(
     *,
     max_tokens: int,
     lora: Lora = "activated",
+    fact_layout: FactLayout = "exact",
 ) -> tuple[TrainingRow, ...]:
     """Render every example as serving does, the answer closed by the model's end of turn.
 
-    With a plain LoRA the adapter is on from the first token, so a row's prefix is empty.
+    With a plain LoRA the adapter is on from the first token, so a row's prefix is empty and has no blocks.
 
     Raises BadRequestError that names the rows longer than `max_tokens`.
     """
-    rows = tuple(_build_row(example, turn_format, encode, lora) for example in examples)
+    rows = tuple(_build_row(example, turn_format, encode, lora, fact_layout) for example in examples)
     long = [
         f"line {example.line} ({row.num_tokens})"
         for example, row in zip(examples, rows, strict=True)
@@ -116,12 +124,26 @@ def _first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
     return next(place for place, (one, two) in enumerate(zip(answer, other, strict=False)) if one != two)
 
 
-def _build_row(example: Example, turn_format: TurnFormat, encode: Encode, lora: Lora) -> TrainingRow:
+def with_lasting_numbers(example: Example) -> Example:
+    """As the server numbers sources that it reads as blocks; rows know no chunks, so what is in a source decides."""
+    return renumbered(example, lasting_numbers([_content(source) for source in example.conversation.sources]))
+
+
+def _content(source: Source) -> str:
+    return "\n".join((source.title, source.heading, source.text))
+
+
+def _build_row(
+    example: Example, turn_format: TurnFormat, encode: Encode, lora: Lora, fact_layout: FactLayout
+) -> TrainingRow:
+    is_in_blocks = fact_layout == "blocks" and lora == "activated"
+    example = with_lasting_numbers(example) if is_in_blocks else example
     prompt = render(example.conversation, turn_format, encode)
     answer = [*encode(example.answer, False), *(end_of_turn(turn_format, encode) if example.is_whole else ())]
     boundary = 0 if lora == "plain" else prompt.voice_boundary
     shared, voiced = prompt.tokens[:boundary], prompt.tokens[boundary:]
-    return TrainingRow(shared, (*voiced, *answer), len(answer))
+    layout = Layout(prompt.fact_bounds) if is_in_blocks else PLAIN
+    return TrainingRow(shared, (*voiced, *answer), len(answer), layout=layout)
 
 
 def end_of_turn(turn_format: TurnFormat, encode: Encode) -> list[int]:

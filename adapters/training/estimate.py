@@ -29,12 +29,11 @@ def estimate(
 ) -> Estimate:
     """Prefill the longest row, learn from the first pack, drop its gradient, and scale up by tokens."""
     longest = max(rows, key=lambda row: len(row.prefix))
-    prefill_seconds = _seconds(lambda: prefixes.layers(longest.prefix)) / max(1, len(longest.prefix))
+    prefill_seconds = _seconds(lambda: prefixes.layers(longest.prefix, longest.layout)) / max(1, len(longest.prefix))
     pack = next(packs(rows[: recipe.batch_rows]))
     learn_seconds = _warm_seconds(lambda: _learn(base, prefixes, pack)) / sum(len(row.suffix) for row in pack)
     base.model.zero_grad(set_to_none=True)
-    missing = {row.prefix for row in (*rows, *validation) if not prefixes.is_kept(row.prefix)}
-    num_prefix_tokens = sum(len(prefix) for prefix in missing)
+    num_prefix_tokens = prefixes.num_missing([(row.prefix, row.layout) for row in (*rows, *validation)])
     num_suffix_tokens = sum(len(row.suffix) for row in rows)
     num_checked = FORWARD_SHARE * sum(len(row.suffix) for row in validation)
     num_learned = recipe.num_epochs * num_suffix_tokens + (recipe.num_epochs + 1) * num_checked

@@ -72,7 +72,7 @@ def mean_loss(base: TrainingBase, prefixes: PrefixStore, rows: Sequence[Training
 def _placed(prefixes: PrefixStore, pack: Sequence[TrainingRow]) -> Iterator[PackedRow]:
     start = 0
     for row in pack:
-        yield PackedRow(start, start + len(row.suffix), prefixes.layers(row.prefix))
+        yield PackedRow(start, start + len(row.suffix), prefixes.layers(row.prefix, row.layout))
         start += len(row.suffix)
 
 
@@ -85,5 +85,8 @@ def _weights(pack: Sequence[TrainingRow], decision_weight: float) -> torch.Tenso
 
 
 def _positions(pack: Sequence[TrainingRow]) -> torch.Tensor:
-    """Shape (1, tokens): each suffix goes on where its prefix ends."""
-    return torch.cat([torch.arange(len(row.prefix), row.num_tokens) for row in pack])[None]
+    """Shape (1, tokens): each suffix goes on where its prefix ends, behind the longest block where it has blocks."""
+    starts = [row.layout.num_positions(len(row.prefix)) for row in pack]
+    return torch.cat([torch.arange(start, start + len(row.suffix)) for start, row in zip(starts, pack, strict=True)])[
+        None
+    ]

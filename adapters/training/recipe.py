@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from config.errors import ConfigError
+from config.fact_layout import FactLayout
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Lora = Literal["activated", "plain"]
@@ -25,6 +26,7 @@ COMMENTS = {
     "dropout": "share of the adapter's inputs that is dropped while training",
     "target_modules": "layers that get a LoRA pair",
     "lora": "activated: on from the last question, what stands before it shared by all brands; plain: on throughout",
+    "fact_layout": "exact: sources are read in one piece; blocks: each alone, see docs/facts-once.md",
     "num_epochs": "passes over all rows",
     "batch_rows": "rows of one optimiser step",
     "learning_rate": "peak; about ten times what full fine-tuning takes",
@@ -49,6 +51,7 @@ OUTCOME_FREE = ("prefix_budget_bytes", "checkpoint_seconds")
 CHOICES: dict[str, tuple[str, ...]] = {
     "precision": get_args(Precision),
     "lora": get_args(Lora),
+    "fact_layout": get_args(FactLayout),
     "base_bits": get_args(BaseBits),
 }
 
@@ -74,6 +77,7 @@ class Recipe:
     dropout: float = 0.05
     target_modules: tuple[str, ...] = ALL_LINEAR
     lora: Lora = "activated"
+    fact_layout: FactLayout = "exact"
     num_epochs: int = 3
     batch_rows: int = 8
     learning_rate: float = 1e-3
@@ -100,6 +104,11 @@ class Recipe:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"The recipe's {name} = {getattr(self, name)!r} is none of {', '.join(choices)}.")
+        if self.fact_layout != "exact" and self.lora == "plain":
+            raise ConfigError(
+                "A plain LoRA is on from the first token, so its sources cannot be computed once for all brands.",
+                'Leave out fact_layout, or set lora = "activated".',
+            )
         if not self.target_modules:
             raise ConfigError("The recipe's target_modules is empty.", f"Name some of {', '.join(ALL_LINEAR)}.")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapters.examples import Example
-from adapters.training.base import TrainingBase, load_base
+from adapters.training.base import TrainingBase, has_window, load_base
 from adapters.training.checkpoint import read_state
 from adapters.training.dataset import TrainingRow, build_rows
 from adapters.training.prefixes import PrefixStore
@@ -61,11 +61,18 @@ class Trainer:
 
         A run that was interrupted there goes on from its last checkpoint and ends with the same weights as an
         uninterrupted one; one that has ended is handed back as it is; `restart` begins anew. What another finished run
-        left there is replaced. Raises BadRequestError for no examples, for rows that are too long, and where the folder
-        holds the checkpoint of another run or is written to by another process.
+        left there is replaced. Raises BadRequestError for no examples, for rows that are too long, for fact blocks on a
+        base that cannot be served so, and where the folder holds the checkpoint of another run or is written to by
+        another process.
         """
         if not examples:
             raise BadRequestError("There are no examples to train on.", "training_file")
+        if recipe.fact_layout != "exact" and has_window(self._base):
+            raise BadRequestError(
+                f"{self._base.path.name} looks back over a sliding window, so its sources are served in one piece.",
+                "fact_layout",
+                hint="Train with --fact-layout exact.",
+            )
         varied = vary_examples(
             examples, shuffle_share=recipe.shuffle_share, number_share=recipe.number_share, seed=recipe.seed
         )
@@ -75,7 +82,14 @@ class Trainer:
 
     def _rows(self, examples: Sequence[Example], recipe: Recipe) -> tuple[TrainingRow, ...]:
         base = self._base
-        return build_rows(examples, base.turn_format, base.encode, max_tokens=recipe.max_tokens, lora=recipe.lora)
+        return build_rows(
+            examples,
+            base.turn_format,
+            base.encode,
+            max_tokens=recipe.max_tokens,
+            lora=recipe.lora,
+            fact_layout=recipe.fact_layout,
+        )
 
 
 def _with_known_precision(recipe: Recipe, output: Path) -> Recipe:

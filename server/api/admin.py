@@ -16,6 +16,7 @@ from server.api.context import ServicesOf, admin_key_of
 from server.api.schemas.admin import IngestBody
 from server.api.schemas.retrieval import SearchParameters
 from server.api.stream import StreamedResponse
+from server.fact_reading import layout_for
 from server.failures import failure_of
 from server.ingest_order import origin_of
 from server.ingest_run import IngestEvent, IngestOrder, IngestRunner
@@ -84,9 +85,15 @@ async def read_status(services: ServicesOf) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "engine": asdict(services.engine.status()),
+        "base_fact_layout": _base_layout(services),
         "index": asdict(index) if index else None,
         "brands_error": services.brands.error,
     }
+
+
+def _base_layout(services: ServicesOf) -> str:
+    """How the sources of voices without adapter are read now."""
+    return layout_for(None, services.engine.status().facts.layout, services.settings.engine)
 
 
 def _active(brand: str, services: ServicesOf) -> str | None:

@@ -13,6 +13,7 @@ from adapters.make import TrainingInput, make_adapter
 from adapters.registry import Card
 from config.environment import prepare_environment
 from config.errors import BadRequestError
+from config.fact_layout import FactLayout
 from config.models import resolve_base
 from config.settings import Settings
 from server.cli.adapter_advise import advise_adapter
@@ -87,6 +88,10 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); needs only the keys that differ.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
+    fact_layout: Annotated[
+        FactLayout | None,
+        typer.Option(help="How sources are read: exact, or blocks (each alone, computed once for all brands)."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--out", help="Keep checkpoints, curve, recipe and adapter here.")
     ] = None,
@@ -106,7 +111,7 @@ def train(
         chosen = brand_of(settings, brand)
         _check_size(examples)
         base, given = resolve_base(settings), TrainingInput(brand, chosen.system_prompt, examples, validation)
-        how = choose_recipe(resume, recipe, epochs, rank)
+        how = choose_recipe(resume, recipe, epochs, rank, fact_layout)
         kept = resume or output or run_folder(settings, given, how, base.sha256)
         note(f"checkpoints in {plain(kept)}")
         with TrainingView() as view:
@@ -174,6 +179,9 @@ def import_adapter(
     plain_lora: Annotated[
         bool, typer.Option("--plain", help="A PEFT folder: on from the first token, as it was trained elsewhere.")
     ] = False,
+    fact_layout: Annotated[
+        FactLayout, typer.Option(help="How it was trained to read its sources; blocks only if you know that it was.")
+    ] = "exact",
     activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,
 ) -> None:
     """Register an adapter that was made elsewhere, once it passed the checks that our own have to pass.
@@ -189,7 +197,7 @@ def import_adapter(
     with errors_for_people(), tempfile.TemporaryDirectory() as work:
         prepare_environment()
         chosen, base = brand_of(settings, brand), resolve_base(settings)
-        gguf, card = bring_in(source, brand, base, Path(work), "plain" if plain_lora else "activated")
+        gguf, card = bring_in(source, brand, base, Path(work), "plain" if plain_lora else "activated", fact_layout)
         peft = source.expanduser() if source.is_dir() else None
         proof = prove(base.path, gguf, peft, proof_prompts(base.path, chosen.system_prompt))
         note(str(proof))

@@ -16,10 +16,11 @@ from adapters.evaluation.gate import Decision, decide
 from adapters.evaluation.measures import MEASURES
 from adapters.evaluation.questions import read_questions
 from adapters.evaluation.report import render_report
-from adapters.evaluation.run import BASE, CANDIDATE, Evaluation, Plan, Subject, evaluate
+from adapters.evaluation.run import ACTIVE, BASE, CANDIDATE, Evaluation, Plan, Subject, evaluate
 from adapters.evaluation.scores import Scores, scores_of
 from config.brands import Brand
 from config.errors import BadRequestError, ModelError, NotFoundError
+from config.fact_layout import FactLayout, layout_named, slower_of
 from config.models import resolve_base
 from config.settings import Settings
 from server.cli.asking import ServerAsks
@@ -110,7 +111,8 @@ def last_scores(row: Mapping[str, Any]) -> str:
         newest = row["scores"][-1]
         form = newest["systems"][CANDIDATE]["form"]
         shown = f"form {form['value']:.0%}, " if form else ""
-        return f"{shown}{newest['num_questions']} asked, gate {'passed' if newest['passes'] else 'failed'}"
+        layout = f", sources {newest['fact_layout']}" if newest.get("fact_layout") else ""
+        return f"{shown}{newest['num_questions']} asked, gate {'passed' if newest['passes'] else 'failed'}{layout}"
     except (KeyError, IndexError, TypeError, ValueError):
         return "-"
 
@@ -166,7 +168,16 @@ def _subject(server: Server, brand: Brand, model: str, heldout: Path) -> Subject
         raise BadRequestError(f"{heldout} cannot be read ({error.strerror}).", "heldout") from error
     in_use = active if brand.adapter == "active" else brand.adapter
     others = None if in_use in (candidate, "none") else in_use
-    return Subject(brand, candidate, others, heldout.name, sha256, by_name[candidate]["card"])
+    status = server.get("/api/status")
+    layouts = {CANDIDATE: _layout(status, by_name[candidate]), BASE: layout_named(status.get("base_fact_layout"))}
+    if others in by_name:
+        layouts[ACTIVE] = _layout(status, by_name[others])
+    return Subject(brand, candidate, others, heldout.name, sha256, by_name[candidate]["card"], layouts)
+
+
+def _layout(status: Mapping[str, Any], row: Mapping[str, Any]) -> FactLayout:
+    """How the server reads this version's sources now."""
+    return slower_of(layout_named(status["engine"]["facts"]["layout"]), layout_named(row.get("fact_layout")))
 
 
 def _plan(brand: Brand, heldout: Path, choices: Choices, items: tuple[Item, ...]) -> Plan:
@@ -196,7 +207,10 @@ def print_evaluation(found: Evaluation) -> None:
 
 
 def _remarks(found: Evaluation) -> list[str]:
-    lines = []
+    layouts = found.subject.fact_layouts
+    lines = (
+        [f"sources were read: {', '.join(f'{name}: {layout}' for name, layout in layouts.items())}"] if layouts else []
+    )
     for name, confused in found.confusions.items():
         lines.append(f"{name}: accuracy {confused.accuracy}, macro-F1 {confused.macro_f1}")
     if found.styles and not found.styles.can_tell:

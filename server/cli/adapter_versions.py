@@ -34,12 +34,15 @@ def own_registry(settings: Settings, role: str) -> Iterator[Registry]:
 
 
 def list_versions(context: typer.Context, brand: Annotated[str, typer.Argument(help="Only this brand.")] = "") -> None:
-    """List all versions, which is active, who gets a canary, and what each was trained on."""
+    """List all versions, which is active, who gets a canary, and what each was trained on.
+
+    Sources: how a version was trained to read them, exact (in one piece) or blocks; it is never read faster than that.
+    """
     settings: Settings = context.obj
     with errors_for_people():
         rows = version_rows(settings, brand)
     table = Table(box=None, pad_edge=False)
-    for column in ("Version", "State", "Base", "Rows", "Best loss", "Evaluated", "Parent", "File hash"):
+    for column in ("Version", "State", "Base", "Sources", "Rows", "Best loss", "Evaluated", "Parent", "File hash"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*_cells(row))
@@ -53,7 +56,15 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     base = card.get("base_name", row["base_sha256"][:12])
     state = plain(state_of(row))
     shown = f"[green]{state}[/]" if row["is_active"] and not row["mismatch"] else state
-    values = (base, card.get("num_rows", "-"), best, last_scores(row), card.get("parent") or "-", row["sha256"][:12])
+    values = (
+        base,
+        row["fact_layout"],
+        card.get("num_rows", "-"),
+        best,
+        last_scores(row),
+        card.get("parent") or "-",
+        row["sha256"][:12],
+    )
     return (plain(row["name"]), shown, *map(plain, values))
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from adapters.identity import identity_of
-from adapters.registry import Registry
+from adapters.registry import AdapterVersion, Registry
 from config.brands import load_brands
 from config.errors import HousevoiceError
 from config.models import resolve_base, resolve_embedder
@@ -128,7 +128,16 @@ def _adapters(settings: Settings) -> Iterator[Finding]:
         elif not version.path.is_file():
             yield Finding(version.name, Verdict.BROKEN, f"its file {version.path} is gone: restore a backup")
         else:
-            yield Finding(version.name, Verdict.FINE, f"active, matches the base, {version.path}")
+            text = f"active, matches the base, {reading_of(version, settings)}, {version.path}"
+            yield Finding(version.name, Verdict.FINE, text)
+
+
+def reading_of(version: AdapterVersion, settings: Settings) -> str:
+    """How its sources are read, and why not faster than that where the settings would allow it."""
+    if version.fact_layout == "blocks":
+        is_allowed = settings.engine.fact_layout == "blocks"
+        return "reads blocks" if is_allowed else "trained on blocks, reads in one piece as engine.fact_layout says"
+    return f"reads in one piece{', as trained' if settings.engine.fact_layout == 'blocks' else ''}"
 
 
 def _drift(settings: Settings) -> Iterator[Finding]:
@@ -176,7 +185,10 @@ def facts_finding(settings: Settings, facts: dict[str, Any]) -> Finding:
         return Finding("facts", Verdict.FINE, "each prompt is read in one piece")
     num_hits = facts["num_context_hits"] + facts["num_memory_hits"] + facts["num_disk_hits"]
     kept = f"{facts['num_memory_bytes'] / 1e6:.0f} MB in memory, {facts['num_disk_bytes'] / 1e6:.0f} MB on disk"
-    return Finding("facts", Verdict.FINE, f"read as blocks: {num_hits} reused, {facts['num_misses']} computed, {kept}")
+    who = "where adapters allow it" if settings.engine.base_fact_layout == "blocks" else "by adapters trained so"
+    return Finding(
+        "facts", Verdict.FINE, f"read as blocks {who}: {num_hits} reused, {facts['num_misses']} computed, {kept}"
+    )
 
 
 def vars_of(parity: object) -> dict[str, Any]:

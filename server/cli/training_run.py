@@ -8,25 +8,34 @@ from pathlib import Path
 from adapters.make import TrainingInput
 from adapters.training.recipe import RECIPE_FILE, Recipe, read_recipe
 from config.errors import BadRequestError
+from config.fact_layout import FactLayout
 from config.settings import Settings
 
 RUNS_FOLDER = "training/runs"
 NAME_LENGTH = 12
 
 
-def choose_recipe(resume: Path | None, path: Path | None, epochs: int | None, rank: int | None) -> Recipe:
+def choose_recipe(
+    resume: Path | None,
+    path: Path | None,
+    epochs: int | None,
+    rank: int | None,
+    fact_layout: FactLayout | None = None,
+) -> Recipe:
     """Raises BadRequestError where a run is to go on with another recipe, or there is none to go on with."""
     if resume is not None:
-        if path or epochs is not None or rank is not None:
+        if path or (epochs, rank, fact_layout) != (None, None, None):
             raise BadRequestError(
                 "An interrupted run goes on with its own recipe.",
                 "resume",
-                hint="Leave out --recipe, --epochs, --rank.",
+                hint="Leave out --recipe, --epochs, --rank, --fact-layout.",
             )
         return _recipe_of(resume)
     recipe = read_recipe(path) if path else Recipe()
     if epochs is not None:
         recipe = replace(recipe, num_epochs=epochs)
+    if fact_layout is not None:
+        recipe = replace(recipe, fact_layout=fact_layout)
     return recipe if rank is None else replace(recipe, rank=rank, alpha=2.0 * rank)
 
 

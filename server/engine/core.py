@@ -11,13 +11,13 @@ from dataclasses import replace
 from itertools import pairwise
 
 from config.errors import BadRequestError, EngineError
+from config.fact_layout import PLAIN, Layout
 from config.settings import EngineSettings
 from server.engine.backend import FactBackend, Pieces, Span
 from server.engine.blocks import BlockReader, FactShelf
 from server.engine.fact_check import find_block_problem
 from server.engine.factfiles import FactFolder, FactStorage
 from server.engine.facts import Documents
-from server.engine.layout import PLAIN, Layout
 from server.engine.messages import EngineStatus, Event, FactStatus, FailedEvent, FailureKind, GenerateRequest
 from server.engine.prefixes import Match, PrefixStore
 from server.engine.running import Job, Running

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import BadRequestError, EngineError
+from config.fact_layout import Layout
 from server.engine.backend import BackendShape, Logits, Span
-from server.engine.layout import Layout
 from server.engine.messages import (
     AdapterRef,
     EngineStatus,

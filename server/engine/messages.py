@@ -58,7 +58,7 @@ class GenerateRequest:
     scopes: whose private content the prompt holds from where on, by start; a cached prefix is shared only as far as the
     scopes are equal. Before the first one, and without any, the prompt is public.
     fact_bounds: the indexes at which the sources begin, then the one at which the last of them ends; see
-    `server.engine.layout`. Only looked at where engine.fact_layout is "blocks". fact_documents: ids of the documents
+    `config.fact_layout`. Only looked at where engine.fact_layout is "blocks". fact_documents: ids of the documents
     that the sources are of, one each, so that what is computed of them is dropped with them; empty where unknown.
     stop: strings that end the answer and are not part of it. num_top_logprobs: None for no log-probabilities at all.
     json_schema: JSON text that the output must satisfy, "{}" for any JSON object, None for free text.

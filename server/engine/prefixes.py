@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import EngineError
+from config.fact_layout import NO_BOUNDARY, PLAIN, Layout
 from server.engine.facts import BlockId, Documents
-from server.engine.layout import NO_BOUNDARY, PLAIN, Layout
 from server.engine.messages import Scope
 
 Tokens = NDArray[np.int32]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from config.errors import EngineError
+from config.fact_layout import NO_BOUNDARY, PLAIN, Layout
 from server.engine.backend import Logits, Pieces, Span
 from server.engine.facts import BlockId
-from server.engine.layout import NO_BOUNDARY, PLAIN, Layout
 from server.engine.messages import FinishedEvent, FinishReason, GenerateRequest, TextEvent, TokenChoice
 from server.engine.prefixes import BASE_VOICE, PrefixKey, Tokens
 from server.engine.sampling import Sampler, describe_choice

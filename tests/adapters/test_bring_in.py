@@ -46,3 +46,12 @@ def test_what_does_not_fit_is_refused(base: ModelFile, tmp_path: Path) -> None:
     for source, reason in cases.items():
         with pytest.raises(BadRequestError, match=reason):
             bring_in(source, "halden", base, tmp_path)
+
+
+def test_a_foreign_adapter_reads_in_one_piece_unless_somebody_says_otherwise(base: ModelFile, tmp_path: Path) -> None:
+    path = write_lora(tmp_path / "voice.gguf")
+    assert bring_in(path, "halden", base, tmp_path)[1]["fact_layout"] == "exact"
+    assert bring_in(path, "halden", base, tmp_path, fact_layout="blocks")[1]["fact_layout"] == "blocks"
+    plain = write_lora(tmp_path / "plain.gguf", LoraFile(lora="plain"))
+    with pytest.raises(BadRequestError, match="on from the first token"):
+        bring_in(plain, "halden", base, tmp_path, fact_layout="blocks")

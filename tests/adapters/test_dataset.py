@@ -1,9 +1,10 @@
 import pytest
 
 from adapters.examples import Example
-from adapters.training.dataset import TrainingRow, build_rows, mark_decisions
+from adapters.training.dataset import TrainingRow, build_rows, mark_decisions, with_lasting_numbers
 from config.chat_template import CHATML
 from config.errors import BadRequestError
+from config.fact_layout import PLAIN
 from config.prompt import Conversation, Source, Turn, render
 from tests.adapters.letters import END, encode, text_of
 
@@ -76,3 +77,41 @@ def test_without_a_repeated_answer_nothing_is_marked() -> None:
     rows = rows_of("one", "two")
     assert mark_decisions(rows) == rows
     assert [row.decisions for row in rows] == [(), ()]
+
+
+THREE = (
+    Source(1, "Warranty", "", "Two years."),
+    Source(2, "Delivery", "Times", "Five days."),
+    Source(3, "Prices", "", "Nine pounds."),
+)
+
+
+def test_sources_in_blocks_bear_lasting_numbers_in_prompt_and_answer() -> None:
+    asked = Example(Conversation((Turn("user", "How long?"),), THREE), "Five days [2], and not two [1] [2].")
+    numbered = with_lasting_numbers(asked)
+    numbers = {source.title: source.number for source in numbered.conversation.sources}
+    assert len(set(numbers.values())) == 3
+    assert set(numbers.values()) != {1, 2, 3}, "choose other titles: these would not show a change"
+    delivery, warranty = numbers["Delivery"], numbers["Warranty"]
+    assert numbered.answer == f"Five days [{delivery}], and not two [{warranty}] [{delivery}]."
+    (row,) = build_rows([asked], CHATML, encode, max_tokens=1000, fact_layout="blocks")
+    assert text_of(row.answer) == numbered.answer + END
+    starts = [text_of(row.prefix[block])[:3] for block in row.layout.blocks]
+    assert starts == [f"[{number}]" for number in numbers.values()]
+    prompt = render(numbered.conversation, CHATML, encode)
+    assert (row.prefix, row.layout.bounds) == (prompt.tokens[: prompt.voice_boundary], prompt.fact_bounds)
+
+
+def test_the_same_sources_bear_the_same_numbers_in_any_order() -> None:
+    asked = [Example(Conversation((Turn("user", "?"),), order), "Yes.") for order in (THREE, THREE[::-1])]
+    one, other = ({s.title: s.number for s in with_lasting_numbers(e).conversation.sources} for e in asked)
+    assert one == other
+
+
+def test_rows_without_sources_and_plain_ones_have_no_blocks() -> None:
+    bare = Example(Conversation((Turn("user", "How long?"),)), "Two.")
+    asked = Example(Conversation((Turn("user", "How long?"),), THREE), "Two [1].")
+    (row,) = build_rows([bare], CHATML, encode, max_tokens=1000, fact_layout="blocks")
+    (plain,) = build_rows([asked], CHATML, encode, max_tokens=1000, lora="plain", fact_layout="blocks")
+    assert (row.layout, plain.layout) == (PLAIN, PLAIN)
+    assert text_of(plain.answer) == "Two [1]." + END

@@ -38,3 +38,10 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> N
     (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         read_recipe(tmp_path / "recipe.toml")
+
+
+def test_a_plain_adapter_reads_no_blocks() -> None:
+    with pytest.raises(ConfigError, match="on from the first token"):
+        Recipe(lora="plain", fact_layout="blocks")
+    with pytest.raises(ConfigError, match="none of exact, blocks"):
+        Recipe(fact_layout="sideways")  # type: ignore[arg-type]

@@ -98,6 +98,22 @@ def test_a_plain_adapter_learns_too(base: TrainingBase, tmp_path: Path) -> None:
     assert read_recipe(tmp_path / "recipe.toml").lora == "plain"
 
 
+def test_an_adapter_learns_from_blocks_and_says_so(base: TrainingBase, tmp_path: Path) -> None:
+    sources = (Source(1, "A", "", "abc"), Source(2, "B", "", "abcdef"))
+    given = [replace(row, conversation=replace(row.conversation, sources=sources)) for row in (*EXAMPLES, *HELD_OUT)]
+    recipe = replace(RECIPE, fact_layout="blocks")
+    result = Trainer(base, BUDGET).train(given[:6], given[6:], recipe, tmp_path)
+    assert (result.epochs[-1].validation_loss or 9.0) < (result.base_validation_loss or 0.0) - 0.5
+    assert read_recipe(tmp_path / "recipe.toml").fact_layout == "blocks"
+    assert result.recipe.fact_layout == "blocks"
+
+
+def test_a_base_with_a_window_is_not_trained_on_blocks(tmp_path: Path) -> None:
+    windowed = training_base(write_base(tmp_path / "base.gguf", "gemma3"))
+    with pytest.raises(BadRequestError, match="sliding window"):
+        Trainer(windowed, BUDGET).train(EXAMPLES, HELD_OUT, replace(RECIPE, fact_layout="blocks"), tmp_path)
+
+
 def test_the_base_loss_is_the_base_s_even_where_a_run_goes_on_from_another(base: TrainingBase, tmp_path: Path) -> None:
     """Regression fence: it was measured with the adapter to start from already on."""
     first = Trainer(base, BUDGET).train(EXAMPLES, HELD_OUT, RECIPE, tmp_path / "first")

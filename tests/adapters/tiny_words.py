@@ -17,14 +17,14 @@ TEMPLATE = (
 )
 
 
-def write_speaking_base(path: Path) -> Path:
-    """Half a megabyte of llama."""
+def write_speaking_base(path: Path, num_layers: int = LAYERS, magnitude: float = 0.1) -> Path:
+    """Half a megabyte of llama. With several layers a token's cells depend on what it sees; larger weights say more."""
     letters = _byte_letters()
     tokens = [*MARKERS, *letters, letters[ord("t")] + letters[ord("h")]]
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(EMBEDDING)
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(num_layers)
     writer.add_feed_forward_length(FEED_FORWARD)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
@@ -41,7 +41,7 @@ def write_speaking_base(path: Path) -> Path:
     writer.add_eos_token_id(1)
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
-    for name, tensor in _tensors(len(tokens)).items():
+    for name, tensor in _tensors(len(tokens), num_layers, magnitude).items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -50,15 +50,15 @@ def write_speaking_base(path: Path) -> Path:
     return path
 
 
-def _tensors(num_tokens: int) -> dict[str, Tensor]:
+def _tensors(num_tokens: int, num_layers: int, magnitude: float) -> dict[str, Tensor]:
     chance = np.random.default_rng(0)
 
     def random(*shape: int) -> Tensor:
-        return (chance.standard_normal(shape) * 0.1).astype(np.float32)
+        return (chance.standard_normal(shape) * magnitude).astype(np.float32)
 
     ones, num_key = np.ones(EMBEDDING, np.float32), EMBEDDING // HEADS * KV_HEADS
     tensors = {"token_embd.weight": random(num_tokens, EMBEDDING), "output_norm.weight": ones}
-    for layer in range(LAYERS):
+    for layer in range(num_layers):
         tensors |= {
             f"blk.{layer}.attn_norm.weight": ones,
             f"blk.{layer}.ffn_norm.weight": ones,

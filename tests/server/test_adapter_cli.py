@@ -126,3 +126,24 @@ def test_an_alert_shows_in_the_table_and_in_doctor(
     assert doctor.exit_code == 1
     assert told in doctor.output
     assert "alder@3 was trained for another base" in doctor.output
+
+
+def test_list_and_doctor_say_how_sources_are_read(
+    registry: Registry, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = {"base_name": "tiny", "fact_layout": "blocks"}
+    registry.register("alder", write_lora(tmp_path / "4.gguf", LoraFile(seed=4)), card)
+    listed = run("list", "alder")
+    assert " exact " in line(listed, "alder@1")
+    assert " blocks " in line(listed, "alder@4")
+
+    def told() -> str:
+        return line(CliRunner().invoke(app, ["doctor"]), "alder@")
+
+    assert "reads in one piece," in told()
+    monkeypatch.setenv("HOUSEVOICE_ENGINE_FACT_LAYOUT", "blocks")
+    assert "reads in one piece, as trained," in told()
+    registry.activate("alder", 4)
+    assert "reads blocks," in told()
+    monkeypatch.setenv("HOUSEVOICE_ENGINE_FACT_LAYOUT", "exact")
+    assert "trained on blocks, reads in one piece as engine.fact_layout says," in told()

@@ -77,7 +77,10 @@ def test_a_run_goes_on_with_its_own_recipe(tmp_path: Path) -> None:
     write_recipe(Recipe(rank=4), tmp_path / "recipe.toml")
     assert choose_recipe(tmp_path, None, None, None) == Recipe(rank=4)
     assert choose_recipe(None, tmp_path / "recipe.toml", 5, 16) == Recipe(rank=16, alpha=32.0, num_epochs=5)
+    assert choose_recipe(None, None, None, None, "blocks") == Recipe(fact_layout="blocks")
     with pytest.raises(BadRequestError, match="its own recipe"):
         choose_recipe(tmp_path, None, 5, None)
+    with pytest.raises(BadRequestError, match="its own recipe"):
+        choose_recipe(tmp_path, None, None, None, "blocks")
     with pytest.raises(BadRequestError, match="holds no training run"):
         choose_recipe(tmp_path / "nowhere", None, None, None)

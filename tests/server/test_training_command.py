@@ -126,6 +126,7 @@ def test_killed_twice_the_command_still_ends_with_the_same_adapter(company: Comp
     first, second = versions(data)
     assert (first.is_active, second.is_active) == (True, False)
     assert second.sha256 == expected.sha256
+    assert second.card["fact_layout"] == "exact"
     (run,) = data.glob("training/runs/alder/*")
     assert json.loads((run / "result.json").read_text(encoding="utf-8"))["num_resumed"] == 1
 

@@ -12,6 +12,7 @@ from adapters.evaluation.questions import Answer
 from adapters.evaluation.report import render_report, side_by_side
 from adapters.evaluation.run import ACTIVE, BASE, CANDIDATE, Ask, Evaluation, Plan, ask_in_blocks, evaluate, sample
 from adapters.evaluation.scores import MAX_KEPT, keep_scores, read_scores, scores_of
+from config.fact_layout import FactLayout
 from tests.adapters.evaluation.small import LAMP, REFUSAL, Scripted, answer, question, subject
 
 ANSWERABLE = tuple(question(number) for number in range(8))
@@ -168,6 +169,16 @@ def test_scores_are_kept_without_text_and_only_so_many(tmp_path: Path) -> None:
     assert kept[-1]["systems"][CANDIDATE]["form"]["value"] == 1.0
     assert kept[-1]["passes"] is False
     assert "evil.example" not in (tmp_path / "scores.json").read_text(encoding="utf-8")
+
+
+def test_scores_and_report_say_how_sources_were_read() -> None:
+    found = evaluated()
+    read: dict[str, FactLayout] = {CANDIDATE: "blocks", BASE: "exact"}
+    found = replace(found, subject=replace(found.subject, fact_layouts=read))
+    scores = scores_of(found, decide(found))
+    assert (scores["fact_layout"], scores["fact_layouts"]) == ("blocks", read)
+    page = render_report(found, decide(found), "today")
+    assert f"{CANDIDATE}: each alone (blocks); {BASE}: in one piece (exact)" in page
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", "[" * 99_999])

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from config.settings import load_settings
 from server.application import create_app
 from server.engine.client import EngineClient
 from server.engine.factfiles import FactStorage
+from server.engine.messages import Event, GenerateRequest
 from server.records import RequestRecord
 from server.services import Services
 from server.warming import Warmer
 from tests.server.api.world import BASE_URL, CHUNKS, SOURCES, World, open_world
 from tests.server.engine.conftest import STORIES
+from tests.server.engine.lora_files import write_lora
 
 pytestmark = pytest.mark.skipif(not STORIES.exists(), reason="the tiny model is test material of its own")
 
@@ -34,14 +37,35 @@ class Company:
         self.world, self.client, self.services = world, client, services
         self.engine = services.engine
 
-    async def ask(self, *ranks: int, question: str = "How long?") -> dict[str, Any]:
+    async def ask(self, *ranks: int, question: str = "How long?", model: str = "halden") -> dict[str, Any]:
         """With these sources, the best first."""
         self.world.retriever.sources = tuple(
             replace(SOURCES[rank], number=number) for number, rank in enumerate(ranks, 1)
         )
-        body = {"model": "halden", "messages": [{"role": "user", "content": question}], "max_tokens": 12}
+        body = {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 12}
         answer = (await self.client.post("/v1/chat/completions", json={**body, "temperature": 0})).raise_for_status()
         return dict(answer.json())
+
+    def activate(self, path: Path, seed: int, **card: object) -> None:
+        """A new version of halden, which answers from now on."""
+        registry = self.world.services.registry
+        file = write_lora(path / f"{seed}.gguf", STORIES, seed=seed).path
+        registry.activate("halden", registry.register("halden", file, card).version)
+
+    async def read(self, model: str = "halden") -> tuple[int, list[str]]:
+        """In how many blocks the engine was asked to read two sources, and the numbers that they bore."""
+        asked: list[GenerateRequest] = []
+        generate = self.engine.generate
+
+        def noted(request: GenerateRequest) -> AsyncGenerator[Event, None]:
+            asked.append(request)
+            return generate(request)
+
+        self.engine.generate = noted  # type: ignore[method-assign]
+        await self.ask(0, 1, model=model)
+        self.engine.generate = generate  # type: ignore[method-assign]
+        text = bytes(token for token in asked[0].tokens if token < 256).decode()
+        return max(0, len(asked[0].fact_bounds) - 1), re.findall(r"^\[(\d)\] \w", text, re.MULTILINE)
 
     async def metric(self, line: str) -> float:
         text = (await self.client.get("/metrics")).text
@@ -59,7 +83,8 @@ async def open_company(folder: Path, **changes: object) -> AsyncIterator[Company
     rest.mkdir(parents=True)
     async with open_world(rest) as world:
         await engine.start()
-        services = replace(world.services, engine=engine)
+        whole = world.services.settings.model_copy(update={"engine": settings})
+        services = replace(world.services, engine=engine, settings=whole)
         transport = httpx.ASGITransport(create_app(services))
         headers = {"Authorization": f"Bearer {world.admin.text}"}
         try:
@@ -170,3 +195,35 @@ async def test_it_waits_for_quiet(tmp_path: Path) -> None:
         while not await company.metric('facts_blocks_total{level="computed"}'):  # noqa: ASYNC110  of another process
             await asyncio.sleep(0.1)
         running.cancel()
+
+
+async def test_each_voice_reads_no_faster_than_its_adapter_was_trained_for(tmp_path: Path) -> None:
+    """Side by side in one server: the base and a brand trained on blocks use them, another version does not."""
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        blocks, lasting = await company.read("halden@0")
+        assert blocks == 2
+        assert lasting != ["1", "2"]
+        company.activate(tmp_path, seed=1)
+        assert await company.read() == (0, ["1", "2"])
+        company.activate(tmp_path, seed=2, fact_layout="blocks")
+        assert await company.read() == (2, lasting)
+        company.activate(tmp_path, seed=3, fact_layout="sideways")
+        assert await company.read() == (0, ["1", "2"])
+        assert await company.read("halden@2") == (2, lasting)
+        status = (await company.client.get("/api/status")).json()
+        assert status["base_fact_layout"] == "blocks"
+        listed = (await company.client.get("/api/adapters")).json()["adapters"]
+        assert [row["fact_layout"] for row in listed] == ["exact", "blocks", "exact"]
+
+
+async def test_the_base_can_be_kept_to_one_piece(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks", base_fact_layout="exact") as company:
+        assert await company.read("halden@0") == (0, ["1", "2"])
+        company.activate(tmp_path, seed=2, fact_layout="blocks")
+        assert (await company.read())[0] == 2
+
+
+async def test_an_adapter_for_blocks_reads_in_one_piece_where_the_engine_does(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="exact") as company:
+        company.activate(tmp_path, seed=2, fact_layout="blocks")
+        assert await company.read() == (0, ["1", "2"])

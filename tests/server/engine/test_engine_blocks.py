@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from config.fact_layout import Layout
 from config.settings import EngineSettings
 from server.engine.backend import BackendShape
 from server.engine.factfiles import FactStorage
 from server.engine.fake import DEFAULT_SHAPE, FakeBackend, expected_answer
-from server.engine.layout import Layout
 from server.engine.messages import AdapterRef, FactStatus, FailureKind, GenerateRequest, Scope
 from tests.server.engine.bench import Bench
 

@@ -1,5 +1,7 @@
 """Where the tokens of a prompt stand: one after the other, or with its fact blocks side by side. Pure.
 
+The same arithmetic for serving and for training, so that an adapter is trained on what it will read.
+
     tokens      [prefix][block 1  ][block 2    ][question ...
     position     0 .. 8  9 ...... 17                          every block begins at 9, right behind the prefix
                          9 ........ 19
@@ -12,7 +14,12 @@ and APE use (arXiv 2410.07590, 2409.15355, 2502.05431).
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, get_args
 
+FactLayout = Literal["exact", "blocks"]
+"""How the sources of a prompt are read: in one piece with everything before them, or each alone."""
+FACT_LAYOUTS: tuple[FactLayout, ...] = get_args(FactLayout)
+"""The slowest first."""
 NO_BOUNDARY = 2**31 - 1
 
 
@@ -31,9 +38,14 @@ class Layout:
     def end(self) -> int:
         return self.bounds[-1] if self.bounds else NO_BOUNDARY
 
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """The tokens of each block, in order."""
+        return tuple(slice(begin, end) for begin, end in pairwise(self.bounds))
+
     def block_at(self, index: int) -> slice:
         """The tokens of the block that begins at `index`."""
-        return next(slice(begin, end) for begin, end in pairwise(self.bounds) if begin == index)
+        return next(block for block in self.blocks if block.start == index)
 
     def num_positions(self, num_tokens: int) -> int:
         """How many positions the first `num_tokens` tokens take, which is where the next one behind them stands."""
@@ -52,3 +64,12 @@ class Layout:
 
 
 PLAIN = Layout()
+
+
+def layout_named(name: object) -> FactLayout:
+    """As an adapter's card tells it; "exact" where it tells nothing that is a layout."""
+    return next((layout for layout in FACT_LAYOUTS if layout == name), "exact")
+
+
+def slower_of(one: FactLayout, other: FactLayout) -> FactLayout:
+    return min(one, other, key=FACT_LAYOUTS.index)
