@@ -64,6 +64,7 @@ class ServerSettings(Section):
 
 class EngineSettings(Section):
     context_tokens: PositiveInt
+    idle_tokens: Count
     max_request_tokens: PositiveInt
     max_sequences: Annotated[int, Field(gt=0, le=256)]
     max_running: PositiveInt

@@ -51,7 +51,12 @@ class EngineCore:
         self._publish = publish
         self._max_running = min(settings.max_running, shape.num_sequences, shape.max_batch_spans)
         self._max_tokens = min(settings.max_request_tokens, shape.num_cells, shape.max_positions)
-        self._store = PrefixStore(shape.num_cells, shape.num_sequences, can_share=shape.can_share_prefixes)
+        self._store = PrefixStore(
+            shape.num_cells,
+            shape.num_sequences,
+            can_share=shape.can_share_prefixes,
+            max_idle_cells=settings.idle_tokens,
+        )
         self._scheduler = Scheduler(settings.turn_steps, settings.prefill_slice_tokens)
         self._schemas = SchemaCompiler(pieces)
         self._shelf = AdapterShelf()

@@ -121,8 +121,12 @@ class _Sequence:
 class PrefixStore:
     """Sequences by id, and a count of references for each cell."""
 
-    def __init__(self, num_cells: int, num_sequences: int, *, can_share: bool = True) -> None:
+    def __init__(
+        self, num_cells: int, num_sequences: int, *, can_share: bool = True, max_idle_cells: int | None = None
+    ) -> None:
+        """max_idle_cells: how many cells idle sequences may keep, those aside that live ones share. None: no limit."""
         self.num_cells = num_cells
+        self._max_idle_cells = num_cells if max_idle_cells is None else max_idle_cells
         self._can_share = can_share
         self._sequences: dict[int, _Sequence] = {}
         self._free_ids = list(range(num_sequences))[::-1]
@@ -257,12 +261,21 @@ class PrefixStore:
         """A request is over. Its sequence stays as an idle one if `keep`. Returns the sequences to clear."""
         sequence = self._sequences[number]
         if not keep or not self._can_share or sequence.is_forgotten or sequence.length == 0:
-            return [self._forget(number)]
+            return [self._forget(number), *self._shed()]
         self._set_idle(sequence)
         covered = [other for other in self._idle() if self._is_covered(other, by=number)]
         if any(self._is_covered(number, by=other) for other in self._idle() if other not in covered):
             covered.append(number)
-        return [self._forget(other) for other in covered]
+        return [*(self._forget(other) for other in covered), *self._shed()]
+
+    def _shed(self) -> list[int]:
+        """The least recently used idle ones, while idle ones keep too many cells."""
+        gone: list[int] = []
+        for number in self._idle():
+            if self.num_cells_used - self._num_live_cells <= self._max_idle_cells:
+                break
+            gone.append(self._forget(number))
+        return gone
 
     def forget(self, documents: Documents) -> list[int]:
         """Drop the fact blocks of these documents, and every prompt, since any may hold them. Live sequences are shared

@@ -123,6 +123,18 @@ def test_a_sequence_that_another_one_covers_is_not_kept() -> None:
     assert store.release(short, keep=True) == [short]
 
 
+def test_idle_sequences_keep_no_more_cells_than_they_may() -> None:
+    store = PrefixStore(20, 6, max_idle_cells=6)
+    first, second = fill(store, BASE, (1, 2, 3)), fill(store, BASE, (4, 5, 6))
+    assert store.release(first, keep=True) == store.release(second, keep=True) == []
+    running, third = fill(store, BASE, (1, 2, 3, 7)), fill(store, BASE, (8, 9, 8, 9))
+    assert store.release(third, keep=True) == [second]  # the least recently used; the first one's cells are in use
+    store.check()
+    assert store.match(BASE, tokens(1, 2, 3, 9)).num_ready == 3
+    assert store.release(running, keep=True) == [first, third]
+    assert store.num_cells_used == 4
+
+
 def test_forgotten_prompts_are_neither_offered_nor_kept() -> None:
     store = PrefixStore(20, 4)
     hers = private("alice")
@@ -159,7 +171,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = PrefixStore(40, 5)
+        self.store = PrefixStore(40, 5, max_idle_cells=18)
         self.truth: dict[int, list[tuple[int, str, str]]] = {}
         self.live: dict[int, tuple[PrefixKey, tuple[int, ...], int]] = {}
 
@@ -212,6 +224,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.check()
         assert self.store.sequences == {number: len(cells) for number, cells in self.truth.items()}
         assert self.store.num_cells_used <= 40
+        in_use = {cell for number in self.live for cell in self.store._sequences[number].own_cells.tolist()}
+        assert self.store.num_cells_used - len(in_use) <= 18
 
     def forget(self, numbers: list[int] | tuple[int, ...]) -> None:
         for number in numbers:
