@@ -38,7 +38,13 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 DEFAULT_SHAPE = BackendShape(
-    num_cells=256, num_sequences=8, max_positions=256, max_batch_tokens=64, max_batch_spans=8, can_share_prefixes=True
+    num_cells=256,
+    num_sequences=8,
+    max_positions=256,
+    max_batch_tokens=64,
+    max_batch_spans=8,
+    max_logits=16,
+    can_share_prefixes=True,
 )
 
 
@@ -128,6 +134,8 @@ class FakeBackend:
         self._shape = shape
         self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences)]
         self._last: list[Span] = []
+        self._seen: list[list[Cell]] = []
+        """By span: what its last token sees. Logits stay readable when the sequence is cut."""
         self.loaded: set[str] = set()
         self.batches: list[tuple[list[Span], str | None]] = []
         self.is_failing = False
@@ -150,12 +158,14 @@ class FakeBackend:
             for position, token in enumerate(span.tokens, span.start):
                 cells.append(Cell(token, voice, position, len(cells)))
         self._last = spans
+        self._seen = [list(self._sequences[span.sequence]) for span in spans]
         self.batches.append((spans, adapter))
 
-    def logits(self, span: int) -> Logits:
-        if not self._last[span].wants_logits:
-            raise EngineError(f"no logits were asked for span {span}")
-        cells = self._sequences[self._last[span].sequence]
+    def logits(self, span: int, row: int = 0) -> Logits:
+        asked = self._last[span]
+        if not 0 <= row < asked.num_logits:
+            raise EngineError(f"no logits were asked for row {row} of span {span}")
+        cells = self._seen[span][: len(self._seen[span]) - asked.num_logits + 1 + row]
         row = np.zeros(NUM_TOKENS, np.float32)
         row[next_token(cells)] = 8.0
         return row
@@ -210,6 +220,8 @@ class FakeBackend:
             raise EngineError(f"a batch of {len(spans)} spans with {num_tokens} tokens")
         if self.num_cells_used + num_tokens > self._shape.num_cells:
             raise EngineError(f"{num_tokens} cells for {self._shape.num_cells - self.num_cells_used} free ones")
+        if sum(span.num_logits for span in spans) > self._shape.max_logits:
+            raise EngineError(f"logits of {sum(span.num_logits for span in spans)} rows")
         if any(span.start != self.length(span.sequence) for span in spans):
             raise EngineError("a span does not go on where its sequence ends")
 

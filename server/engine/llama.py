@@ -31,6 +31,8 @@ kernel with the number of rows, and the rounding grows to 0.1-0.4 between the tw
 The price is 4 % of the decode time and 20 % of the prefill time (512 tokens); set it to TYPE_F16 to have that back.
 Kernels on a GPU are others, so there both stay F16."""
 MAX_UBATCH_TOKENS = 512
+MIN_LOGITS = 16
+"""Room for the logits of so many rows at least, so that a single stream can be drafted too."""
 MANY_POSITION_ROPES = (8, 24, 40)
 """LLAMA_ROPE_TYPE_MROPE, _VISION, _IMROPE."""
 
@@ -56,6 +58,11 @@ class ContextShape:
             num_threads=settings.threads,
             num_gpu_layers=settings.gpu_layers,
         )
+
+    @property
+    def max_logits(self) -> int:
+        """Rows of a decode whose logits are kept; the library wants one for each sequence at least."""
+        return max(self.max_batch_spans, self.num_sequences, min(MIN_LOGITS, self.max_batch_tokens))
 
 
 class LlamaBackend:
@@ -92,10 +99,11 @@ class LlamaBackend:
         if result != 0:
             raise EngineError(f"The model could not compute a batch (llama_decode: {result}). {complaints()}".strip())
 
-    def logits(self, span: int) -> Logits:
-        pointer = self._library.llama_get_logits_ith(self._context, self._rows[span])
+    def logits(self, span: int, row: int = 0) -> Logits:
+        place = self._rows[span] + row
+        pointer = self._library.llama_get_logits_ith(self._context, place)
         if not pointer:
-            raise EngineError(f"The model gave no logits for row {self._rows[span]}. {complaints()}".strip())
+            raise EngineError(f"The model gave no logits for row {place}. {complaints()}".strip())
         return np.ctypeslib.as_array(pointer, shape=(self._num_logits,))
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
@@ -192,6 +200,7 @@ class LlamaBackend:
             max_positions=library.llama_model_n_ctx_train(model),
             max_batch_tokens=shape.max_batch_tokens,
             max_batch_spans=shape.max_batch_spans,
+            max_logits=shape.max_logits,
             can_share_prefixes=not has_state,
         )
 
@@ -211,7 +220,7 @@ class _Batch:
         self.native = self._as_native()
 
     def fill(self, spans: list[Span]) -> list[int]:
-        """Returns each span's last row."""
+        """Returns each span's first row with logits."""
         if sum(len(span.tokens) for span in spans) > self._capacity:
             raise EngineError(f"A batch of {len(spans)} spans is larger than {self._capacity} tokens.")
         end, rows = 0, []
@@ -221,8 +230,9 @@ class _Batch:
             self._tokens[begin:end] = span.tokens
             self._positions[begin:end] = np.arange(span.start, span.start + len(span.tokens))
             self._sequences[begin:end] = span.sequence
-            self._wants_logits[end - 1] = span.wants_logits
-            rows.append(end - 1)
+            first = max(end - span.num_logits, begin)
+            self._wants_logits[first:end] = 1
+            rows.append(first)
         self.native.n_tokens = end
         return rows
 
@@ -269,7 +279,7 @@ def _make_context(model: int, path: Path, shape: ContextShape) -> int:
     parameters.n_batch = shape.max_batch_tokens
     parameters.n_ubatch = min(shape.max_batch_tokens, MAX_UBATCH_TOKENS)
     parameters.n_seq_max = shape.num_sequences
-    parameters.n_outputs_max = max(shape.max_batch_spans, shape.num_sequences)
+    parameters.n_outputs_max = shape.max_logits
     parameters.n_threads = parameters.n_threads_batch = shape.num_threads or num_physical_cores()
     parameters.kv_unified = True
     parameters.swa_full = True
