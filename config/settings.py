@@ -69,6 +69,8 @@ class EngineSettings(Section):
     max_queued: Count
     prefill_slice_tokens: PositiveInt
     turn_steps: PositiveInt
+    max_token_gap_ms: PositiveInt
+    drafts: Literal["auto", "off"]
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
     default_max_tokens: PositiveInt

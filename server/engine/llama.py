@@ -83,6 +83,7 @@ class LlamaBackend:
         self._num_logits: int = self._library.llama_vocab_n_tokens(self.vocabulary_handle)
         self._shape = self._describe(shape)
         self._key_type = _key_type(shape)
+        self._gpu_layers = shape.num_gpu_layers
 
     @property
     def shape(self) -> BackendShape:
@@ -126,6 +127,17 @@ class LlamaBackend:
         if library.llama_model_rope_type(model) in MANY_POSITION_ROPES:
             return "this model counts positions in more than one dimension"
         return ""
+
+    @property
+    def machine(self) -> str:
+        """What its speed depends on besides the model and the CPU."""
+        threads, build = self._library.llama_n_threads(self._context), self._library.llama_print_system_info().decode()
+        return f"{self.state_format}, {threads} threads, {self._shape.num_cells} cells, GPU {self._gpu_layers}, {build}"
+
+    @property
+    def num_threads(self) -> int:
+        """That compute; 0 where a GPU does."""
+        return 0 if self._gpu_layers else int(self._library.llama_n_threads(self._context))
 
     @property
     def state_format(self) -> str:

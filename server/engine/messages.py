@@ -167,8 +167,21 @@ class FactStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftStatus:
+    """Guessed tokens. note: why nothing is drafted, empty where it is. Counted when a request ends."""
+
+    is_on: bool = False
+    note: str = ""
+    num_drafted: int = 0
+    num_accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`)."""
+    """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`).
+
+    step_seconds: (rows, seconds) as measured; empty where nothing was.
+    """
 
     is_ready: bool
     pid: int = 0
@@ -184,6 +197,8 @@ class EngineStatus:
     loaded_adapters: tuple[str, ...] = field(default=())
     last_error: str = ""
     facts: FactStatus = FactStatus()
+    drafts: DraftStatus = DraftStatus()
+    step_seconds: tuple[tuple[int, float], ...] = ()
 
 
 class Engine(Protocol):
