@@ -104,8 +104,21 @@ def next_token(cells: Sequence[Cell]) -> int:
     return END if value % 97 == 0 else ord("a") + value % 26
 
 
+def quoted_token(cells: Sequence[Cell]) -> int:
+    """What followed the last time that the last token was there; as `next_token` where it was not, and for every fourth
+    value of the sum."""
+    value = sum(cell.weight * (cell.token + cell.voice) for cell in cells)
+    places = [place for place, cell in enumerate(cells[:-1]) if cell.token == cells[-1].token]
+    return cells[places[-1] + 1].token if places and value % 4 else next_token(cells)
+
+
 def expected_answer(
-    prompt: Sequence[int], voice: int, boundary: int, max_tokens: int, bounds: tuple[int, ...] = ()
+    prompt: Sequence[int],
+    voice: int,
+    boundary: int,
+    max_tokens: int,
+    bounds: tuple[int, ...] = (),
+    choose: Callable[[Sequence[Cell]], int] = next_token,
 ) -> bytes:
     """What FakeBackend must lead to: `voice` is on from `boundary`; 0 is the base. bounds: of the fact blocks."""
     cells, answer, layout = [], bytearray(), Layout(bounds)
@@ -114,7 +127,7 @@ def expected_answer(
         in_block = layout.start <= index < layout.end
         position = layout.start + index - begin if in_block else layout.num_positions(index)
         cells.append(Cell(token, voice if index >= boundary else 0, position, position if in_block else index))
-    while len(answer) < max_tokens and (token := next_token(cells)) != END:
+    while len(answer) < max_tokens and (token := choose(cells)) != END:
         answer.append(token)
         cells.append(Cell(token, voice, cells[-1].position + 1, len(cells)))
     return bytes(answer)
@@ -124,7 +137,8 @@ class FakeBackend:
     """Keeps to `backend.FactBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
 
     An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail, `is_forgetful` lets
-    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored.
+    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored. `choose` is what
+    follows from the cells: `next_token`, or `quoted_token` for answers that can be guessed here and there.
     """
 
     block_problem = ""
@@ -141,6 +155,7 @@ class FakeBackend:
         self.is_failing = False
         self.is_forgetful = False
         self.is_damaging = False
+        self.choose: Callable[[Sequence[Cell]], int] = next_token
 
     @property
     def shape(self) -> BackendShape:
@@ -167,7 +182,7 @@ class FakeBackend:
             raise EngineError(f"no logits were asked for row {row} of span {span}")
         cells = self._seen[span][: len(self._seen[span]) - asked.num_logits + 1 + row]
         row = np.zeros(NUM_TOKENS, np.float32)
-        row[next_token(cells)] = 8.0
+        row[self.choose(cells)] = 8.0
         return row
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:

@@ -48,9 +48,11 @@ class Rows:
         limit = self.max_gap_seconds / (pace * max(num_reading, 1))
         return max(self.table.room(num_decodes, limit, most), min(SMALLEST_SLICE, most))
 
-    def num_together(self, num_streams: int) -> int:
-        """How many of so many streams go into one batch."""
-        return self.table.streams(num_streams) if self.table and num_streams else num_streams
+    def num_together(self, offers: Sequence[Offer]) -> int:
+        """How many of these streams go into one batch."""
+        if self.table is None or not offers:
+            return len(offers)
+        return self.table.streams(len(offers), min(offer.room for offer in offers))
 
     def drafts(self, offers: Sequence[Offer]) -> list[int]:
         """How many drafts each stream carries. Gains do not rise, so the best rows of all are the first ones of each;

@@ -89,7 +89,7 @@ class Scheduler:
     def _plan_streams(self, voice: str, streams: list[Work]) -> Plan:
         """Of those that decode, the ones that waited longest, as many as go well together, with their drafts."""
         chosen = sorted(streams, key=lambda work: self._served[work.request_id])
-        chosen = chosen[: self._rows.num_together(len(streams))]
+        chosen = chosen[: self._rows.num_together([work.offer for work in streams])]
         self._served |= dict.fromkeys((work.request_id for work in chosen), self._clock)
         counts = self._rows.drafts([work.offer for work in chosen])
         carried = {work.request_id: count for work, count in zip(chosen, counts, strict=True)}

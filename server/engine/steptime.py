@@ -33,9 +33,16 @@ class StepTable:
     def seconds(self, num_rows: int) -> float:
         return self._all[num_rows] if num_rows <= self._last else self._all[self._last] * num_rows / self._last
 
-    def streams(self, num_streams: int) -> int:
-        """How many of so many streams should share a batch, so that they get most tokens a second together."""
-        rates = [number / self.seconds(number) for number in range(1, num_streams + 1)]
+    def filled_seconds(self, num_rows: int, num_spare: int) -> float:
+        """With up to `num_spare` rows more that nobody needs, where that is quicker."""
+        return min(self.seconds(num_rows + spare) for spare in range(num_spare + 1 if self.has_dips else 1))
+
+    def streams(self, num_streams: int, num_spare: int = 0) -> int:
+        """How many of so many streams should share a batch, so that they get most tokens a second together.
+
+        num_spare: rows that may be added to fill it up.
+        """
+        rates = [number / self.filled_seconds(number, num_spare) for number in range(1, num_streams + 1)]
         best = int(np.argmax(rates))
         return best + 1 if rates[best] > SURE * rates[-1] else num_streams
 

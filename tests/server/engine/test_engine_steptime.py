@@ -34,6 +34,7 @@ def test_streams_go_one_by_one_where_a_batch_is_slower() -> None:
     assert [Q8.streams(number) for number in (1, 2, 4, 7, 8, 16)] == [1, 1, 1, 1, 8, 16]
     assert [SMOOTH.streams(number) for number in (1, 2, 7, 16)] == [1, 2, 7, 16]
     assert LINEAR.streams(2) == 2, "where nothing is gained, nobody waits"
+    assert [Q8.streams(number, num_spare=9) for number in (5, 6, 7)] == [1, 6, 7], "as eight or sixteen rows"
 
 
 @given(tables, st.integers(1, 32))
