@@ -82,7 +82,7 @@ def test_gains_are_of_all_tokens_up_to_there_and_rise_with_the_length_of_the_mat
 def test_a_request_learns_how_often_its_guesses_are_right() -> None:
     right, wrong = Drafter(b".ab1"), Drafter(b".ab1")
     for number in range(40):
-        for token in (200 + number % 3, ord("a"), ord("b")):
+        for token in (1_000 + number, ord("a"), ord("b")):
             right.push(token)
             wrong.push(token)
         right.push(ord("1"))
