@@ -181,9 +181,9 @@ class FakeBackend:
         if not 0 <= row < asked.num_logits:
             raise EngineError(f"no logits were asked for row {row} of span {span}")
         cells = self._seen[span][: len(self._seen[span]) - asked.num_logits + 1 + row]
-        row = np.zeros(NUM_TOKENS, np.float32)
-        row[self.choose(cells)] = 8.0
-        return row
+        found = np.zeros(NUM_TOKENS, np.float32)
+        found[self.choose(cells)] = 8.0
+        return found
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
         if self._sequences[target]:

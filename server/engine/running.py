@@ -97,6 +97,7 @@ class Running:
     sampler: Sampler = field(init=False)
     text: TextStream = field(init=False)
     _num_unshown: int = 0
+    _num_guessed: int = 0
     _choices: list[TokenChoice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -130,6 +131,7 @@ class Running:
         start = self.job.layout.num_positions(self.num_computed)
         if self.pending is not None:
             drafts = self._guess[:num_drafts]
+            self._num_guessed = len(drafts)
             self.num_drafted += len(drafts)
             filling = (self.pending,) * (num_drafts - len(drafts))
             tokens = (self.pending, *drafts, *filling)
@@ -158,7 +160,7 @@ class Running:
             if self.finish is not None or row == span.num_drafts or self.pending != drafts[row]:
                 return
             self.num_computed += 1
-            self.num_accepted += 1
+            self.num_accepted += row < self._num_guessed
             self.pending = None
 
     @property

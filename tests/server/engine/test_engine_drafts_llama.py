@@ -9,12 +9,15 @@ import pytest
 
 from config.settings import EngineSettings
 from server.engine.backend import Span
+from server.engine.client import EngineClient
 from server.engine.core import EngineCore
+from server.engine.factfiles import FactStorage
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import (
     AdapterRef,
     Event,
     FailedEvent,
+    FinishedEvent,
     GenerateRequest,
     Sampling,
     TextEvent,
@@ -169,3 +172,18 @@ def test_the_logits_of_several_rows_are_those_of_one_after_the_other(stories_pat
     several = [backend.logits(1, row).copy() for row in range(3)]
     backend.close()
     assert np.array_equal(np.stack(several), np.stack(single))
+
+
+async def test_the_engine_process_measures_its_steps_and_drafts(
+    stories_path: Path, roomy: EngineSettings, tmp_path: Path
+) -> None:
+    storage = FactStorage(tmp_path / "factcache", "ba5e", tmp_path / "steptimes.json")
+    engine = EngineClient(stories_path, roomy, storage)
+    await engine.start()
+    tokens = tuple(Vocabulary.open(stories_path).encode(STORY, is_template=True, is_start=True))
+    events = [event async for event in engine.generate(GenerateRequest("1", tokens, 40))]
+    status = engine.status()
+    await engine.stop()
+    assert isinstance(events[-1], FinishedEvent)
+    assert [rows for rows, _ in status.step_seconds][:3] == [1, 2, 3]
+    assert status.drafts.is_on != bool(status.drafts.note)
