@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from config.prompt import PROMPT_VERSION, Conversation, Source, Turn, TurnFormat
@@ -215,9 +215,9 @@ class Answerer:
         citables = {} if request.json_schema is not None else citables_of(sources)
         mappers = [CitationMapper(citables) for _ in range(request.num_choices)]
         scopes = scopes_of(fitted.prompt, fitted.conversation, sources, request.key_id)
-        streams = [
-            self._engine.generate(self._engine_request(request, fitted, scopes, k)) for k in range(request.num_choices)
-        ]
+        documents = tuple(source.document.document_id for source in sources[: len(fitted.conversation.sources)])
+        first = self._engine_request(request, fitted, scopes, documents)
+        streams = [self._engine.generate(self._choice(request, first, k)) for k in range(request.num_choices)]
         finished: list[FinishedEvent] = []
         yield AnswerStarted(sources)
         async with aclosing(merge(streams)) as events:
@@ -229,21 +229,25 @@ class Answerer:
         yield _usage(finished)
 
     def _engine_request(
-        self, request: AnswerRequest, fitted: FittedPrompt, scopes: tuple[Scope, ...], choice: int
+        self, request: AnswerRequest, fitted: FittedPrompt, scopes: tuple[Scope, ...], documents: tuple[str, ...]
     ) -> GenerateRequest:
         return GenerateRequest(
-            request_id=f"{request.request_id}-{choice}",
+            request_id=request.request_id,
             tokens=fitted.prompt.tokens,
             max_tokens=request.max_tokens or self._default_max_tokens(request),
             voice_boundary=request.voice.boundary_in(fitted.prompt),
             adapter=request.voice.adapter_ref if request.use_documents else None,
             scopes=scopes,
             fact_bounds=fitted.prompt.fact_bounds,
-            sampling=self._sampling(request, choice),
+            fact_documents=documents,
             stop=request.stop,
             num_top_logprobs=request.num_top_logprobs,
             json_schema=request.json_schema,
         )
+
+    def _choice(self, request: AnswerRequest, engine_request: GenerateRequest, choice: int) -> GenerateRequest:
+        name = f"{request.request_id}-{choice}"
+        return replace(engine_request, request_id=name, sampling=self._sampling(request, choice))
 
     def _sampling(self, request: AnswerRequest, choice: int) -> Sampling:
         brand = request.voice.brand
