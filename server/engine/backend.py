@@ -42,12 +42,16 @@ class BackendShape:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens to append to one sequence, at positions start, start + 1, ... Logits are kept for the last one only."""
+    """Tokens to append to one sequence, at positions start, start + 1, ... Logits are kept for the last one only.
+
+    adapter: the sha256 of the one that computes them; None: the base alone.
+    """
 
     sequence: int
     start: int
     tokens: tuple[int, ...]
     wants_logits: bool
+    adapter: str | None = None
 
 
 class Backend(Protocol):
@@ -56,8 +60,8 @@ class Backend(Protocol):
     @property
     def shape(self) -> BackendShape: ...
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        """Compute all spans, at most one a sequence, with this adapter (its sha256) or with the base alone.
+    def decode(self, spans: list[Span]) -> None:
+        """Compute all spans, at most one a sequence, each with its adapter; those of one batch must go together.
 
         Raises EngineError; sequences in the batch are then in an unknown state and must be truncated to 0.
         """

@@ -91,7 +91,7 @@ class EngineCore:
             return False
         runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
         spans = self._batch(plan)
-        if self._decode(runs, spans, plan.voice):
+        if self._decode(runs, spans):
             self._take_tokens(runs, spans)
         return True
 
@@ -213,10 +213,10 @@ class EngineCore:
             *(self._running[part.request_id].next_span(part.num_tokens) for part in plan.slices),
         ]
 
-    def _decode(self, runs: list[Running], spans: list[Span], voice: str) -> bool:
+    def _decode(self, runs: list[Running], spans: list[Span]) -> bool:
         self._clear(self._store.make_room(sum(len(span.tokens) for span in spans)))
         try:
-            self._backend.decode(spans, voice or None)
+            self._backend.decode(spans)
         except EngineError as error:
             for running in runs:
                 self._fail_running(running, FailureKind.ENGINE, str(error))

@@ -129,7 +129,7 @@ class FakeBackend:
         self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences)]
         self._last: list[Span] = []
         self.loaded: set[str] = set()
-        self.batches: list[tuple[list[Span], str | None]] = []
+        self.batches: list[list[Span]] = []
         self.is_failing = False
         self.is_forgetful = False
         self.is_damaging = False
@@ -142,15 +142,15 @@ class FakeBackend:
     def num_cells_used(self) -> int:
         return len({id(cell) for sequence in self._sequences for cell in sequence})
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        self._refuse(spans, adapter)
-        voice = 0 if adapter is None else int(adapter, 16)
+    def decode(self, spans: list[Span]) -> None:
+        self._refuse(spans)
         for span in spans:
+            voice = 0 if span.adapter is None else int(span.adapter, 16)
             cells = self._sequences[span.sequence]
             for position, token in enumerate(span.tokens, span.start):
                 cells.append(Cell(token, voice, position, len(cells)))
         self._last = spans
-        self.batches.append((spans, adapter))
+        self.batches.append(spans)
 
     def logits(self, span: int) -> Logits:
         if not self._last[span].wants_logits:
@@ -200,12 +200,15 @@ class FakeBackend:
     def close(self) -> None:
         self.loaded.clear()
 
-    def _refuse(self, spans: list[Span], adapter: str | None) -> None:
+    def _refuse(self, spans: list[Span]) -> None:
         num_tokens = sum(len(span.tokens) for span in spans)
         if self.is_failing:
             raise EngineError("The fake backend was told to fail.")
-        if adapter is not None and adapter not in self.loaded:
-            raise EngineError(f"adapter {adapter} is not loaded")
+        voices = {span.adapter for span in spans}
+        if missing := voices - self.loaded - {None}:
+            raise EngineError(f"adapters {missing} are not loaded")
+        if len(voices) > 1:
+            raise EngineError(f"one batch for the voices {voices}")
         if num_tokens > self._shape.max_batch_tokens or len(spans) > self._shape.max_batch_spans or num_tokens == 0:
             raise EngineError(f"a batch of {len(spans)} spans with {num_tokens} tokens")
         if self.num_cells_used + num_tokens > self._shape.num_cells:

@@ -85,8 +85,8 @@ class LlamaBackend:
     def header(self) -> GgufHeader:
         return self._header
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        self._activate(adapter)
+    def decode(self, spans: list[Span]) -> None:
+        self._activate(_only_adapter(spans))
         self._rows = self._batch.fill(spans)
         result = self._library.llama_decode(self._context, self._batch.native)
         if result != 0:
@@ -239,6 +239,13 @@ class _Batch:
         for name, array in fields.items():
             setattr(native, name, ctypes.cast(array.ctypes.data, types[name]))
         return native
+
+
+def _only_adapter(spans: list[Span]) -> str | None:
+    adapters = {span.adapter for span in spans}
+    if len(adapters) != 1:
+        raise EngineError(f"A batch of {len(spans)} spans is to be computed with {len(adapters)} adapters.")
+    return adapters.pop()
 
 
 def num_physical_cores() -> int:

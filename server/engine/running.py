@@ -110,6 +110,11 @@ class Running:
         return Work(job.request.request_id, BASE_VOICE if is_base else job.voice, end - self.num_computed)
 
     @property
+    def adapter(self) -> str | None:
+        """Which one computes the next span."""
+        return self.work.voice or None
+
+    @property
     def is_at_block(self) -> bool:
         """Its prefix is there, and the next of its fact blocks is neither there nor being computed for it."""
         return self.block is None and self.job.layout.start <= self.num_computed < self.job.layout.end
@@ -121,10 +126,10 @@ class Running:
             return Span(block.sequence, block.num_prefix + done, block.tokens[done : done + num_prefill], False)
         start = self.job.layout.num_positions(self.num_computed)
         if self.pending is not None:
-            return Span(self.sequence, start, (self.pending,), wants_logits=True)
+            return Span(self.sequence, start, (self.pending,), wants_logits=True, adapter=self.adapter)
         end = self.num_computed + num_prefill
         tokens = self.job.request.tokens[self.num_computed : end]
-        return Span(self.sequence, start, tokens, wants_logits=end >= len(self.job.tokens))
+        return Span(self.sequence, start, tokens, end >= len(self.job.tokens), self.adapter)
 
     def note_computed(self, num_tokens: int) -> None:
         """The span was computed."""
