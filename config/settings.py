@@ -69,6 +69,7 @@ class EngineSettings(Section):
     max_queued: Count
     prefill_slice_tokens: PositiveInt
     turn_steps: PositiveInt
+    mix_brands: Literal["auto", "on", "off"]
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
     default_max_tokens: PositiveInt

@@ -88,6 +88,18 @@ class Backend(Protocol):
         """Give everything back."""
 
 
+class MixingBackend(Backend, Protocol):
+    """A backend that may compute spans of several adapters in one batch, each as in a batch of its own."""
+
+    @property
+    def mix_problem(self) -> str:
+        """Why it cannot, or no longer; empty where it can. `decode` then raises for such a batch."""
+
+    @property
+    def spare_sequences(self) -> tuple[int, ...]:
+        """Ids beyond those of the shape, always empty, for trying things while others run."""
+
+
 class FactBackend(Backend, Protocol):
     """A backend whose sequences can be taken apart, kept outside the context, and put together again."""
 
@@ -113,3 +125,7 @@ class FactBackend(Backend, Protocol):
 
         Raises EngineError where they are not; the sequence is then in an unknown state and must be truncated to 0.
         """
+
+
+class EngineBackend(FactBackend, MixingBackend, Protocol):
+    """All that the engine's loop asks for. `llama.LlamaBackend` and `fake.FakeBackend` keep to it."""

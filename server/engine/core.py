@@ -12,12 +12,22 @@ from itertools import pairwise
 
 from config.errors import BadRequestError, EngineError
 from config.settings import EngineSettings
-from server.engine.backend import FactBackend, Pieces, Span
+from server.engine.backend import EngineBackend, Pieces, Span
 from server.engine.blocks import BlockReader, FactShelf
 from server.engine.fact_check import find_block_problem
 from server.engine.factfiles import FactFolder, FactStorage
 from server.engine.layout import PLAIN, Layout
-from server.engine.messages import EngineStatus, Event, FactStatus, FailedEvent, FailureKind, GenerateRequest
+from server.engine.messages import (
+    AdapterRef,
+    EngineStatus,
+    Event,
+    FactStatus,
+    FailedEvent,
+    FailureKind,
+    GenerateRequest,
+)
+from server.engine.mix_check import MAX_TOKENS as MIX_TRIAL_TOKENS
+from server.engine.mixer import Mixer
 from server.engine.prefixes import Match, PrefixStore
 from server.engine.running import Job, Running
 from server.engine.scheduler import Plan, Scheduler
@@ -37,7 +47,7 @@ class EngineCore:
 
     def __init__(
         self,
-        backend: FactBackend,
+        backend: EngineBackend,
         pieces: Pieces,
         settings: EngineSettings,
         publish: Publish,
@@ -54,6 +64,7 @@ class EngineCore:
         self._scheduler = Scheduler(settings.turn_steps, settings.prefill_slice_tokens)
         self._schemas = SchemaCompiler(pieces)
         self._shelf = AdapterShelf()
+        self._mixer = Mixer(backend, settings.mix_brands, settings.turn_steps)
         self._queue: dict[str, Job] = {}
         self._running: dict[str, Running] = {}
         self._counts = EngineStatus(is_ready=True, num_cells=shape.num_cells)
@@ -86,7 +97,8 @@ class EngineCore:
         self._expire()
         self._admit()
         self._attach_blocks()
-        plan = self._scheduler.plan([running.work for running in self._running.values() if not running.is_waiting])
+        ready = [running for running in self._running.values() if not running.is_waiting]
+        plan = self._scheduler.plan([self._mixer.grouped(running.work) for running in ready])
         if plan is None:
             return False
         runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
@@ -110,6 +122,7 @@ class EngineCore:
             num_cells_used=self._store.num_cells_used,
             loaded_adapters=self._shelf.names,
             facts=facts,
+            mixing=self._mixer.status(),
         )
 
     def check_integrity(self) -> None:
@@ -193,7 +206,19 @@ class EngineCore:
             return False
         for sha256 in self._shelf.acquire(adapter.sha256, adapter.name):
             self._backend.free_adapter(sha256)
+            self._mixer.forget(sha256)
+        self._try_mixing(adapter)
         return True
+
+    def _try_mixing(self, adapter: AdapterRef) -> None:
+        """Where too few cells are free, its next request tries again; until then it takes turns."""
+        if not self._mixer.is_open or self._mixer.is_tried(adapter.sha256):
+            return
+        try:
+            self._clear(self._store.make_room(MIX_TRIAL_TOKENS))
+        except EngineError:
+            return
+        self._mixer.try_adapter(adapter.sha256, adapter.name)
 
     def _start(self, job: Job, match: Match) -> None:
         placement = self._store.admit(job.key, job.tokens, job.num_tokens, match)
@@ -228,6 +253,7 @@ class EngineCore:
             if self._blocks:
                 self._blocks.settle(running)
         self._count(num_steps=1)
+        self._mixer.note_batch(len({span.adapter for span in spans}))
         return True
 
     def _take_tokens(self, runs: list[Running], spans: list[Span]) -> None:

@@ -37,6 +37,7 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+NUM_SPARE = 3
 DEFAULT_SHAPE = BackendShape(
     num_cells=256, num_sequences=8, max_positions=256, max_batch_tokens=64, max_batch_spans=8, can_share_prefixes=True
 )
@@ -115,10 +116,11 @@ def expected_answer(
 
 
 class FakeBackend:
-    """Keeps to `backend.FactBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
+    """Keeps to `backend.EngineBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
 
     An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail, `is_forgetful` lets
-    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored.
+    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored. `mix_problem` lets
+    it refuse batches of several voices; `leaking_voice` in such a batch speaks for the others too.
     """
 
     block_problem = ""
@@ -126,10 +128,12 @@ class FakeBackend:
 
     def __init__(self, shape: BackendShape = DEFAULT_SHAPE) -> None:
         self._shape = shape
-        self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences)]
+        self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences + NUM_SPARE)]
         self._last: list[Span] = []
         self.loaded: set[str] = set()
         self.batches: list[list[Span]] = []
+        self.mix_problem = ""
+        self.leaking_voice: int | None = None
         self.is_failing = False
         self.is_forgetful = False
         self.is_damaging = False
@@ -139,13 +143,17 @@ class FakeBackend:
         return self._shape
 
     @property
+    def spare_sequences(self) -> tuple[int, ...]:
+        return tuple(range(self._shape.num_sequences, self._shape.num_sequences + NUM_SPARE))
+
+    @property
     def num_cells_used(self) -> int:
         return len({id(cell) for sequence in self._sequences for cell in sequence})
 
     def decode(self, spans: list[Span]) -> None:
         self._refuse(spans)
         for span in spans:
-            voice = 0 if span.adapter is None else int(span.adapter, 16)
+            voice = self._voice(span, spans)
             cells = self._sequences[span.sequence]
             for position, token in enumerate(span.tokens, span.start):
                 cells.append(Cell(token, voice, position, len(cells)))
@@ -200,6 +208,12 @@ class FakeBackend:
     def close(self) -> None:
         self.loaded.clear()
 
+    def _voice(self, span: Span, spans: list[Span]) -> int:
+        voices = {0 if other.adapter is None else int(other.adapter, 16) for other in spans}
+        if len(voices) > 1 and self.leaking_voice in voices:
+            return self.leaking_voice or 0
+        return 0 if span.adapter is None else int(span.adapter, 16)
+
     def _refuse(self, spans: list[Span]) -> None:
         num_tokens = sum(len(span.tokens) for span in spans)
         if self.is_failing:
@@ -207,8 +221,8 @@ class FakeBackend:
         voices = {span.adapter for span in spans}
         if missing := voices - self.loaded - {None}:
             raise EngineError(f"adapters {missing} are not loaded")
-        if len(voices) > 1:
-            raise EngineError(f"one batch for the voices {voices}")
+        if len(voices) > 1 and self.mix_problem:
+            raise EngineError(f"one batch for the voices {voices}: {self.mix_problem}")
         if num_tokens > self._shape.max_batch_tokens or len(spans) > self._shape.max_batch_spans or num_tokens == 0:
             raise EngineError(f"a batch of {len(spans)} spans with {num_tokens} tokens")
         if self.num_cells_used + num_tokens > self._shape.num_cells:
