@@ -45,7 +45,7 @@ def find_mix_problem(backend: EngineBackend, voices: Sequence[Voice]) -> str:
             if any(_is_same(backend, voices) for _ in range(NUM_TRIES)):
                 return ""
     except EngineError as error:
-        return error.message
+        return backend.mix_problem or error.message.rstrip(".")
     return "the same tokens gave other numbers in a batch of several voices than in batches of their own"
 
 

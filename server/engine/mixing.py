@@ -19,16 +19,24 @@ Behind the last attention, only the tokens that logits were asked for are left: 
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import EngineError
 from server.engine.native import llama
-from server.engine.tensors import F32, EvalCallback, Graph, Tensor, open_graph
+from server.engine.tensors import F32, STRIDE_BYTES, EvalCallback, Graph, Tensor, open_graph
 
 SOURCE = Tensor.src.offset
+NE1, NB1 = Tensor.ne.offset // 8 + 1, Tensor.nb.offset // 8 + 1
+SRC0, SRC1, DATA = SOURCE // 8, SOURCE // 8 + 1, Tensor.data.offset // 8
+OPERATION, PARAMETER = Tensor.op.offset // 4, Tensor.op_params.offset // 4
+TENSOR, NUM_NODES = STRIDE_BYTES // 8, 4
+SUM = 3 * TENSOR
+"""Places of fields in the memory of four tensors in a row: of whole words, but for OPERATION and PARAMETER, which count
+halves. The last of the four is the sum. Through arrays, since a graph has hundreds of these."""
+_Words, _Numbers = ctypes.c_int64 * (4 * TENSOR), ctypes.c_int32 * (8 * TENSOR)
 LORA_A = b".lora_a"
 MAX_OFFSET = 2**31 - 1
 NUM_SPARE_SEQUENCES = 3
@@ -88,20 +96,68 @@ class BatchRows:
         return ranges.get(adapter, NOTHING)
 
 
-@dataclass(slots=True)
-class _Chain:
-    """The nodes that one adapter adds to one linear layer, as far as they were met. `view`: its rows of the input."""
+class _Part:
+    """The four nodes that one adapter adds to one linear layer. llama.cpp makes them one behind the other."""
 
-    adapter: str
-    input: Tensor
-    num_rows: int
-    view: Tensor
-    nodes: list[Tensor] = field(default_factory=list)
-    total: Tensor | None = None
+    __slots__ = ("_entry_row_bytes", "_entry_start", "_numbers", "_view", "_words", "adapter", "num_rows")
 
-    @property
-    def is_complete(self) -> bool:
-        return self.total is not None
+    def __init__(self, graph: Graph, adapter: str, first: int, *, is_proven: bool) -> None:
+        """is_proven: its shapes were looked at in an earlier graph.
+
+        Raises EngineError where they are not what llama.cpp adds for an adapter; then nothing is changed.
+        """
+        self.adapter = adapter
+        self._words, self._numbers = _Words.from_address(first), _Numbers.from_address(first)
+        self._demand_links(graph, first)
+        entry = Tensor.from_address(self._words[SRC1])
+        self.num_rows = entry.ne[1]
+        self._entry_start, self._entry_row_bytes = entry.data or 0, entry.nb[1]
+        if self.num_rows and not is_proven:
+            self._demand_shapes(graph, entry)
+        self._demand_places()
+        self._view = Tensor.from_buffer_copy(entry)
+        self._words[SRC1] = ctypes.addressof(self._view)
+        self._make_acc(graph)
+
+    def set_rows(self, rows: Range) -> None:
+        """Compute these rows only."""
+        words = self._words
+        words[NE1] = words[TENSOR + NE1] = words[2 * TENSOR + NE1] = self._view.ne[1] = rows.count
+        self._view.data = self._entry_start + rows.start * self._entry_row_bytes
+        self._numbers[2 * SUM + PARAMETER + 3] = rows.start * words[SUM + NB1] if rows.count else 0
+
+    def _demand_links(self, graph: Graph, first: int) -> None:
+        words, numbers = self._words, self._numbers
+        second, third = first + 8 * TENSOR, first + 16 * TENSOR
+        found = [numbers[2 * node * TENSOR + OPERATION] for node in range(NUM_NODES)]
+        _demand(found == [graph.mul_mat, graph.mul_mat, graph.scale, graph.add], "an adapter adds other operations")
+        is_chain = words[TENSOR + SRC1] == first and words[2 * TENSOR + SRC0] == second and words[SUM + SRC1] == third
+        _demand(is_chain, "an adapter's operations do not follow one another")
+
+    def _demand_shapes(self, graph: Graph, entry: Tensor) -> None:
+        product = Tensor.from_address(self._words[SUM + SRC0])
+        nodes = [Tensor.from_address(self._address(node)) for node in range(NUM_NODES)]
+        for tensor in (entry, product, *nodes):
+            _demand(_is_plain(tensor, self.num_rows), "what an adapter reads or adds is not a plain table of rows")
+            _demand(graph.is_in_memory(tensor.buffer), "the graph lies outside of memory")
+        _demand(product.ne[0] == nodes[3].ne[0] == nodes[2].ne[0], "an adapter's sum changes the shape")
+
+    def _demand_places(self) -> None:
+        words = self._words
+        is_apart = words[SUM + DATA] != words[2 * TENSOR + DATA]
+        _demand(is_apart, "an adapter's sum takes the place of one of its parts")
+        is_small = words[SUM + NB1] * self.num_rows <= MAX_OFFSET
+        _demand(is_small, "a batch has more bytes than a sum can address")
+
+    def _make_acc(self, graph: Graph) -> None:
+        product = Tensor.from_address(self._words[SUM + SRC0])
+        is_in_place = self._words[SUM + DATA] == product.data
+        first = 2 * SUM + PARAMETER
+        self._numbers[2 * SUM + OPERATION] = graph.acc
+        self._numbers[first : first + 5] = [self._words[SUM + NB1], 0, 0, 0, int(is_in_place)]
+
+    def _address(self, node: int) -> int:
+        return ctypes.addressof(self._words) + 8 * node * TENSOR
 
 
 class AdapterRows:
@@ -115,18 +171,17 @@ class AdapterRows:
         self.callback = EvalCallback(self._ask)
         self.problem = ""
         self._owners: dict[int, str] = {}
-        self._hosts: dict[int, bool] = {}
-        self._chains: list[_Chain] = []
-        self._open: _Chain | None = None
+        self._parts: list[_Part] = []
+        self._proven: set[int] = set()
         self._rows: BatchRows | None = None
         self._laid: BatchRows | None = None
         self._learning: str | None = None
-        self._is_fresh = False
+        self._is_fresh = self._is_looking = False
 
     @property
     def num_layers(self) -> int:
         """Layers of adapters in the graph that was computed last."""
-        return len(self._chains)
+        return len(self._parts)
 
     def knows(self, adapter: str) -> bool:
         """Whether its tensors are known, from a decode of its own."""
@@ -134,13 +189,16 @@ class AdapterRows:
 
     def forget(self, adapter: str) -> None:
         """It is freed; its tensors' addresses may come back as another's."""
-        self._owners = {address: owner for address, owner in self._owners.items() if owner != adapter}
+        gone = {address for address, owner in self._owners.items() if owner == adapter}
+        self._proven -= gone
+        for address in gone:
+            del self._owners[address]
 
     def expect_alone(self, context: int, adapter: str | None, num_tokens: int, num_outputs: int) -> None:
         """The next batch is of one voice: learn the adapter's tensors; a rewired graph gives it all rows."""
         self._rows = None
         self._learning = None if adapter is None or self.knows(adapter) else adapter
-        if self._chains and adapter is not None:
+        if self._parts and adapter is not None:
             everything = {adapter: Range(0, num_tokens)}
             self._lay(BatchRows(num_tokens, num_outputs, everything, {adapter: Range(0, num_outputs)}))
         self._begin(context, is_asked=self._learning is not None)
@@ -152,114 +210,59 @@ class AdapterRows:
             raise EngineError(f"Brands cannot be mixed in a batch: {self.problem or f'{unknown} are not known'}.")
         self._rows, self._learning = rows, None
         self._lay(rows)
-        self._begin(context, is_asked=not self._chains)
+        self._begin(context, is_asked=not self._parts)
 
     def finish(self, context: int, *, is_computed: bool) -> None:
         """Raises EngineError where a mixed batch was computed without being rewired, so that its numbers are wrong."""
         self._graph.set_callback(context, None)
         was_mixed, self._rows = self._rows is not None and is_computed, None
-        if was_mixed and (self._open or not self._chains):
+        if was_mixed and (not self._parts):
             self.problem = self.problem or "the graph does not hold what adapters add"
         if was_mixed and self.problem:
             raise EngineError(f"Brands cannot be mixed in a batch: {self.problem}.")
 
     def _begin(self, context: int, *, is_asked: bool) -> None:
-        self._is_fresh, self._open = True, None
+        self._is_fresh = True
+        self._is_looking = self._rows is not None or (self._learning is not None and not self.problem)
         if is_asked:
             self._graph.set_callback(context, self.callback)
 
     def _lay(self, rows: BatchRows) -> None:
         """Rewire the graph of the last batch, in case it is used again. Another size makes another graph."""
-        if self._laid is None or (rows.num_tokens, rows.num_outputs) != (self._laid.num_tokens, self._laid.num_outputs):
+        laid = self._laid
+        if laid is None or rows == laid or (rows.num_tokens, rows.num_outputs) != (laid.num_tokens, laid.num_outputs):
             return
-        if rows != self._laid:
-            self._laid = rows
-            for chain in self._chains:
-                self._rewire(chain, rows)
+        self._laid = rows
+        for part in self._parts:
+            part.set_rows(rows.of_node(part.num_rows, part.adapter))
 
     def _ask(self, address: int, is_asking: bool, _: int | None) -> bool:
         """True stops the computation, which is done where it would go wrong."""
+        if self._is_fresh:  # the graph is new, whatever was known of the last one is gone
+            self._is_fresh, self._parts, self._laid = False, [], self._rows
+        if not self._is_looking:
+            return False
+        source = ctypes.c_size_t.from_address(address + SOURCE).value
+        owner = self._owners.get(source)
         try:
-            if self._is_fresh:  # the graph is new, whatever was known of the last one is gone
-                self._is_fresh, self._chains, self._laid = False, [], self._rows
-            if not self.problem:
-                self._meet(address)
+            if self._learning is not None and source and Tensor.from_address(source).name.endswith(LORA_A):
+                self._owners[source] = self._learning
+            elif self._rows is not None and owner is not None:
+                self._rewire(owner, address, self._rows)
         except EngineError as error:
             self.problem = error.message
         except Exception as error:  # noqa: BLE001 - whatever leaves a callback is lost, and the batch goes on wrongly
             self.problem = f"the eval callback failed: {error!r}"
         return bool(self.problem) and self._rows is not None and is_asking
 
-    def _meet(self, address: int) -> None:
-        if self._rows is None and self._learning is None:
-            return
-        if self._open:
-            self._follow(self._open, address)
-            return
-        source = ctypes.c_size_t.from_address(address + SOURCE).value
-        owner = self._owners.get(source)
-        if owner is not None and self._rows is not None:
-            self._start(owner, address)
-        elif self._learning is not None and source and Tensor.from_address(source).name.endswith(LORA_A):
-            self._owners[source] = self._learning
-
-    def _start(self, adapter: str, address: int) -> None:
-        """The first node of an adapter in a layer: from here on, only its rows."""
-        node = Tensor.from_address(address)
-        _demand(node.op == self._graph.mul_mat and bool(node.src[1]), "an adapter that is no plain product")
-        entry = Tensor.from_address(node.src[1])
-        _demand(_is_plain(entry) and _is_plain(node), "the input of an adapter is not a plain table of rows")
-        _demand(self._is_in_memory(entry) and self._is_in_memory(node), "the graph lies outside of memory")
-        view = Tensor.from_buffer_copy(entry)
-        self._open = chain = _Chain(adapter, entry, entry.ne[1], view, [node])
-        node.src[1] = ctypes.addressof(view)
-        self._rewire(chain, self._current())
-
-    def _follow(self, chain: _Chain, address: int) -> None:
-        node, last = Tensor.from_address(address), chain.nodes[-1]
-        before = ctypes.addressof(last)
-        _demand(_is_plain(node) and node.ne[1] == chain.num_rows, "what an adapter adds is not a plain table of rows")
-        if len(chain.nodes) == 1:
-            _demand(node.op == self._graph.mul_mat and node.src[1] == before, "no second product behind the first")
-            chain.nodes.append(node)
-        elif len(chain.nodes) == 2:
-            _demand(node.op == self._graph.scale and node.src[0] == before, "no scaling behind the second product")
-            chain.nodes.append(node)
-        else:
-            _demand(node.op == self._graph.add and node.src[1] == before, "no sum behind the scaling")
-            self._close(chain, node)
-        self._rewire(chain, self._current())
-
-    def _close(self, chain: _Chain, total: Tensor) -> None:
-        product = Tensor.from_address(total.src[0])
-        _demand(_is_plain(product) and list(product.ne) == list(total.ne), "an adapter's sum changes the shape")
-        _demand(total.data != chain.nodes[-1].data, "an adapter's sum takes the place of one of its parts")
-        row_bytes = total.nb[1]
-        _demand(row_bytes * chain.num_rows <= MAX_OFFSET, "a batch has more bytes than a sum can address")
-        total.op = self._graph.acc
-        total.op_params[:5] = [row_bytes, 0, 0, 0, int(total.data == product.data)]
-        chain.total, self._open = total, None
-        self._chains.append(chain)
-
-    def _rewire(self, chain: _Chain, rows: BatchRows) -> None:
-        mine = rows.of_node(chain.num_rows, chain.adapter)
-        _resize(chain.view, mine.count)
-        chain.view.data = (chain.input.data or 0) + mine.start * chain.input.nb[1]
-        for node in chain.nodes:
-            _resize(node, mine.count)
-        if chain.total is not None:
-            chain.total.op_params[3] = mine.start * chain.total.nb[1] if mine.count else 0
-
-    def _current(self) -> BatchRows:
-        if self._rows is None:
-            raise EngineError("a graph is rewired for a batch of one voice")
-        return self._rows
-
-    def _is_in_memory(self, tensor: Tensor) -> bool:
-        buffer = tensor.buffer or 0
-        if buffer not in self._hosts:
-            self._hosts[buffer] = self._graph.is_in_memory(buffer)
-        return self._hosts[buffer]
+    def _rewire(self, adapter: str, address: int, rows: BatchRows) -> None:
+        if not self.problem:
+            source = Tensor.from_address(address).src[0]
+            part = _Part(self._graph, adapter, address, is_proven=source in self._proven)
+            if part.num_rows:
+                self._proven.add(source)
+            part.set_rows(rows.of_node(part.num_rows, adapter))
+            self._parts.append(part)
 
 
 def open_adapter_rows(num_gpu_layers: int, num_spare_sequences: int, max_batch_tokens: int) -> AdapterRows:
@@ -273,15 +276,12 @@ def open_adapter_rows(num_gpu_layers: int, num_spare_sequences: int, max_batch_t
     return AdapterRows(open_graph())
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def _is_plain(tensor: Tensor, num_rows: int) -> bool:
     """Rows of float32, one behind the other."""
-    is_table = tensor.ne[2] == tensor.ne[3] == 1 and tensor.type == F32
-    return bool(is_table and tensor.nb[0] == 4 and tensor.nb[1] == 4 * tensor.ne[0])
-
-
-def _resize(tensor: Tensor, num_rows: int) -> None:
-    tensor.ne[1] = num_rows
-    tensor.nb[2] = tensor.nb[3] = tensor.nb[1] * num_rows
+    num_columns, found_rows, *more = tensor.ne
+    strides = tensor.nb
+    is_table = tensor.type == F32 and found_rows == num_rows and more == [1, 1]
+    return bool(is_table and strides[0] == 4 and strides[1] == 4 * num_columns)
 
 
 def _demand(is_so: bool, otherwise: str) -> None:

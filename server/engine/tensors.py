@@ -6,7 +6,7 @@ one differs, or where a function is missing, `open_graph` refuses, and graphs ar
 """
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -62,6 +62,8 @@ class Graph:
     scale: int
     add: int
     acc: int
+    _last: list[int | None] = field(default_factory=lambda: [None, False], repr=False)
+    """The buffer that was asked of last, and whether it is in memory: a graph has one or two of them."""
 
     def set_callback(self, context: int, callback: object | None) -> None:
         """From the next graph on that is computed. A graph that is built anew has the context's own callback again."""
@@ -72,7 +74,14 @@ class Graph:
 
     def is_in_memory(self, buffer: int | None) -> bool:
         """Whether the processor can read what lies there."""
-        return bool(buffer and _function("ggml_backend_buffer_is_host", ctypes.c_bool, ctypes.c_void_p)(buffer))
+        if buffer != self._last[0]:
+            is_host = _function("ggml_backend_buffer_is_host", ctypes.c_bool, ctypes.c_void_p)
+            self._last[:] = [buffer, bool(buffer and is_host(buffer))]
+        return bool(self._last[1])
+
+
+STRIDE_BYTES = ctypes.sizeof(Tensor) + OBJECT_BYTES
+"""From one tensor of a graph to the one that was made next."""
 
 
 def open_graph() -> Graph:
@@ -119,9 +128,10 @@ class _Trial:
             made = self._call(name, whole, rows, *sizes)
             _expect(name, list(Tensor.from_address(made).op_params[:5]), [32, 192, 192, 64, in_place])
             number = self._operation(made, "ACC", whole, rows)
-        view = Tensor.from_address(
-            self._call("ggml_view_2d", whole, ctypes.c_int64(8), ctypes.c_int64(2), *sizes[:1], sizes[3])
-        )
+        window = (whole, ctypes.c_int64(8), ctypes.c_int64(2), sizes[0], sizes[3])
+        address = self._call("ggml_view_2d", *window)
+        _expect("distance of tensors", self._call("ggml_view_2d", *window) - address, STRIDE_BYTES)
+        view = Tensor.from_address(address)
         origin = Tensor.from_address(whole).data or 0
         _expect(
             "view", (view.data, view.view_src, view.view_offs, list(view.ne)), (origin + 64, whole, 64, [8, 2, 1, 1])
