@@ -162,6 +162,7 @@ def _running_server(server: Server, settings: Settings) -> Iterator[Finding]:
     yield Finding("server", Verdict.FINE, server.url)
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
     yield facts_finding(settings, engine["facts"])
+    yield mixing_finding(engine["mixing"])
     if index := status["index"]:
         yield _index("index", index)
         yield _generation(index["generation"], index["differs"])
@@ -177,6 +178,15 @@ def facts_finding(settings: Settings, facts: dict[str, Any]) -> Finding:
     num_hits = facts["num_context_hits"] + facts["num_memory_hits"] + facts["num_disk_hits"]
     kept = f"{facts['num_memory_bytes'] / 1e6:.0f} MB in memory, {facts['num_disk_bytes'] / 1e6:.0f} MB on disk"
     return Finding("facts", Verdict.FINE, f"read as blocks: {num_hits} reused, {facts['num_misses']} computed, {kept}")
+
+
+def mixing_finding(mixing: dict[str, Any]) -> Finding:
+    """Whether brands share batches, and why not. Turns are slower and never wrong, so nothing is to be done."""
+    if not mixing["is_on"]:
+        return Finding("brands", Verdict.FINE, f"take turns: {mixing['note']}")
+    apart, together = mixing["apart_seconds"] * 1e3, mixing["together_seconds"] * 1e3
+    tried = f"a step of two voices took {together:.0f} ms together, {apart:.0f} ms in turns"
+    return Finding("brands", Verdict.FINE, f"share batches: {tried}; {mixing['num_batches']} so far")
 
 
 def vars_of(parity: object) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def test_a_library_that_fails_later_sends_brands_back_to_turns(settings: EngineS
 
 def test_without_free_cells_the_trial_waits(settings: EngineSettings) -> None:
     bench = Bench(settings.model_copy(update={"mix_brands": "on"}), replace(DEFAULT_SHAPE, num_cells=40))
-    full = GenerateRequest("full", tuple(b"a" * 22), 12)
+    prompt = next(p for p in (bytes([n] * 22) for n in range(97, 123)) if len(expected_answer(p, 0, 22, 12)) == 12)
+    full = GenerateRequest("full", tuple(prompt), 12)
     bench.core.submit(full)
     while bench.core.status().num_cells_used < 24:
         assert bench.core.step()
