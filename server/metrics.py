@@ -11,6 +11,7 @@ from server.drift import Drift, Measure, counts_of
 from server.engine.messages import EngineStatus
 from server.fact_metrics import fact_metrics
 from server.feedback import Feedback
+from server.mix_metrics import mix_metrics
 from server.records import RequestRecord
 from server.step_metrics import step_metrics
 
@@ -126,6 +127,7 @@ class _EngineState(Collector):
         yield _gauge("engine_adapters", "Adapters in memory", len(status.loaded_adapters))
         yield from fact_metrics(status.facts)
         yield from step_metrics(status)
+        yield from mix_metrics(status.mixing)
         restarts = CounterMetricFamily("housevoice_engine_restarts", "Restarts after a crash")
         restarts.add_metric([], status.num_restarts)
         yield restarts

@@ -164,6 +164,7 @@ def _running_server(server: Server, settings: Settings) -> Iterator[Finding]:
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
     yield facts_finding(settings, engine["facts"])
     yield steps_finding(engine["step_seconds"], engine["drafts"])
+    yield mixing_finding(engine["mixing"])
     if index := status["index"]:
         yield _index("index", index)
         yield _generation(index["generation"], index["differs"])
@@ -193,6 +194,15 @@ def steps_finding(step_seconds: Sequence[tuple[int, float]], drafts: dict[str, A
 
 def _undrafted(drafts: dict[str, Any]) -> str:
     return f"nothing is drafted: {drafts['note']}"
+
+
+def mixing_finding(mixing: dict[str, Any]) -> Finding:
+    """Whether brands share batches, and why not. Turns are slower and never wrong, so nothing is to be done."""
+    if not mixing["is_on"]:
+        return Finding("brands", Verdict.FINE, f"take turns: {mixing['note']}")
+    apart, together = mixing["apart_seconds"] * 1e3, mixing["together_seconds"] * 1e3
+    tried = f"a step of two voices took {together:.0f} ms together, {apart:.0f} ms in turns"
+    return Finding("brands", Verdict.FINE, f"share batches: {tried}; {mixing['num_batches']} so far")
 
 
 def vars_of(parity: object) -> dict[str, Any]:

@@ -45,14 +45,16 @@ class BackendShape:
 class Span:
     """Tokens to append to one sequence, at positions start, start + 1, ...
 
-    wants_logits: of the last token. num_drafts: so many of the last tokens are guesses, so that logits of each of them
-    and of the token before the first are wanted.
+    wants_logits: of the last token. adapter: the sha256 of the one that computes them; None: the base alone.
+    num_drafts: so many of the last tokens are guesses, so that logits of each of them and of the token before the first
+    are wanted.
     """
 
     sequence: int
     start: int
     tokens: tuple[int, ...]
     wants_logits: bool
+    adapter: str | None = None
     num_drafts: int = 0
 
     @property
@@ -66,8 +68,8 @@ class Backend(Protocol):
     @property
     def shape(self) -> BackendShape: ...
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        """Compute all spans, at most one a sequence, with this adapter (its sha256) or with the base alone.
+    def decode(self, spans: list[Span]) -> None:
+        """Compute all spans, at most one a sequence, each with its adapter; those of one batch must go together.
 
         Raises EngineError; sequences in the batch are then in an unknown state and must be truncated to 0.
         """
@@ -95,6 +97,18 @@ class Backend(Protocol):
         """Give everything back."""
 
 
+class MixingBackend(Backend, Protocol):
+    """A backend that may compute spans of several adapters in one batch, each as in a batch of its own."""
+
+    @property
+    def mix_problem(self) -> str:
+        """Why it cannot, or no longer; empty where it can. `decode` then raises for such a batch."""
+
+    @property
+    def spare_sequences(self) -> tuple[int, ...]:
+        """Ids beyond those of the shape, always empty, for trying things while others run."""
+
+
 class FactBackend(Backend, Protocol):
     """A backend whose sequences can be taken apart, kept outside the context, and put together again."""
 
@@ -120,3 +134,7 @@ class FactBackend(Backend, Protocol):
 
         Raises EngineError where they are not; the sequence is then in an unknown state and must be truncated to 0.
         """
+
+
+class EngineBackend(FactBackend, MixingBackend, Protocol):
+    """All that the engine's loop asks for. `llama.LlamaBackend` and `fake.FakeBackend` keep to it."""

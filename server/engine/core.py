@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from config.errors import BadRequestError, EngineError
 from config.settings import EngineSettings
-from server.engine.backend import FactBackend, Pieces, Span
+from server.engine.backend import EngineBackend, Pieces, Span
 from server.engine.blocks import BlockReader, FactShelf
 from server.engine.drafts import Drafter
 from server.engine.fact_check import find_block_problem
@@ -21,6 +21,7 @@ from server.engine.factfiles import FactFolder, FactStorage
 from server.engine.facts import Documents
 from server.engine.layout import PLAIN, Layout
 from server.engine.messages import (
+    AdapterRef,
     DraftStatus,
     EngineStatus,
     Event,
@@ -29,6 +30,8 @@ from server.engine.messages import (
     FailureKind,
     GenerateRequest,
 )
+from server.engine.mix_check import MAX_TOKENS as MIX_TRIAL_TOKENS
+from server.engine.mixer import Mixer
 from server.engine.prefixes import Match, PrefixStore
 from server.engine.rows import Pace, Rows, draft_problem
 from server.engine.running import Job, Running
@@ -50,7 +53,7 @@ class EngineCore:
 
     def __init__(
         self,
-        backend: FactBackend,
+        backend: EngineBackend,
         pieces: Pieces,
         settings: EngineSettings,
         publish: Publish,
@@ -71,6 +74,7 @@ class EngineCore:
         self._pace = Pace(table)
         self._schemas = SchemaCompiler(pieces)
         self._shelf = AdapterShelf()
+        self._mixer = Mixer(backend, settings.mix_brands, settings.turn_steps)
         self._queue: dict[str, Job] = {}
         self._running: dict[str, Running] = {}
         problem = draft_problem(rows, settings.drafts, can_cut=shape.can_share_prefixes)
@@ -109,13 +113,13 @@ class EngineCore:
         self._expire()
         self._admit()
         self._attach_blocks()
-        works = [running.work for running in self._running.values() if not running.is_waiting]
-        plan = self._scheduler.plan(works, self._pace.factor)
+        ready = [running for running in self._running.values() if not running.is_waiting]
+        plan = self._scheduler.plan([self._mixer.grouped(running.work) for running in ready], self._pace.factor)
         if plan is None:
             return False
         runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
         spans = self._batch(plan)
-        if self._decode(runs, spans, plan.voice):
+        if self._decode(runs, spans):
             self._take_tokens(runs, spans)
         return True
 
@@ -134,6 +138,7 @@ class EngineCore:
             num_cells_used=self._store.num_cells_used,
             loaded_adapters=self._shelf.names,
             facts=facts,
+            mixing=self._mixer.status(),
         )
 
     def check_integrity(self) -> None:
@@ -217,7 +222,19 @@ class EngineCore:
             return False
         for sha256 in self._shelf.acquire(adapter.sha256, adapter.name):
             self._backend.free_adapter(sha256)
+            self._mixer.forget(sha256)
+        self._try_mixing(adapter)
         return True
+
+    def _try_mixing(self, adapter: AdapterRef) -> None:
+        """Where too few cells are free, its next request tries again; until then it takes turns."""
+        if not self._mixer.is_open or self._mixer.is_tried(adapter.sha256):
+            return
+        try:
+            self._clear(self._store.make_room(MIX_TRIAL_TOKENS))
+        except EngineError:
+            return
+        self._mixer.try_adapter(adapter.sha256, adapter.name)
 
     def _start(self, job: Job, match: Match) -> None:
         placement = self._store.admit(job.key, job.tokens, job.num_tokens, match)
@@ -238,11 +255,11 @@ class EngineCore:
             *(self._running[part.request_id].next_span(part.num_tokens) for part in plan.slices),
         ]
 
-    def _decode(self, runs: list[Running], spans: list[Span], voice: str) -> bool:
+    def _decode(self, runs: list[Running], spans: list[Span]) -> bool:
         self._clear(self._store.make_room(sum(len(span.tokens) for span in spans)))
         begin = time.perf_counter()
         try:
-            self._backend.decode(spans, voice or None)
+            self._backend.decode(spans)
         except EngineError as error:
             for running in runs:
                 self._fail_running(running, FailureKind.ENGINE, str(error))
@@ -255,6 +272,7 @@ class EngineCore:
                 self._blocks.settle(running)
         self._count(num_steps=1)
         self._pace.note(sum(len(span.tokens) for span in spans), time.perf_counter() - begin)
+        self._mixer.note_batch(len({span.adapter for span in spans}))
         return True
 
     def _take_tokens(self, runs: list[Running], spans: list[Span]) -> None:

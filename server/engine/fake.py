@@ -37,6 +37,7 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+NUM_SPARE = 3
 DEFAULT_SHAPE = BackendShape(
     num_cells=256,
     num_sequences=8,
@@ -134,11 +135,12 @@ def expected_answer(
 
 
 class FakeBackend:
-    """Keeps to `backend.FactBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
+    """Keeps to `backend.EngineBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
 
     An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail, `is_forgetful` lets
     every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored. `choose` is what
     follows from the cells: `next_token`, or `quoted_token` for answers that can be guessed here and there.
+    `mix_problem` lets it refuse batches of several voices; `leaking_voice` in such a batch speaks for the others too.
     """
 
     block_problem = ""
@@ -146,12 +148,14 @@ class FakeBackend:
 
     def __init__(self, shape: BackendShape = DEFAULT_SHAPE) -> None:
         self._shape = shape
-        self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences)]
+        self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences + NUM_SPARE)]
         self._last: list[Span] = []
         self._seen: list[list[Cell]] = []
         """By span: what its last token sees. Logits stay readable when the sequence is cut."""
         self.loaded: set[str] = set()
-        self.batches: list[tuple[list[Span], str | None]] = []
+        self.batches: list[list[Span]] = []
+        self.mix_problem = ""
+        self.leaking_voice: int | None = None
         self.is_failing = False
         self.is_forgetful = False
         self.is_damaging = False
@@ -162,19 +166,23 @@ class FakeBackend:
         return self._shape
 
     @property
+    def spare_sequences(self) -> tuple[int, ...]:
+        return tuple(range(self._shape.num_sequences, self._shape.num_sequences + NUM_SPARE))
+
+    @property
     def num_cells_used(self) -> int:
         return len({id(cell) for sequence in self._sequences for cell in sequence})
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        self._refuse(spans, adapter)
-        voice = 0 if adapter is None else int(adapter, 16)
+    def decode(self, spans: list[Span]) -> None:
+        self._refuse(spans)
         for span in spans:
+            voice = self._voice(span, spans)
             cells = self._sequences[span.sequence]
             for position, token in enumerate(span.tokens, span.start):
                 cells.append(Cell(token, voice, position, len(cells)))
         self._last = spans
         self._seen = [list(self._sequences[span.sequence]) for span in spans]
-        self.batches.append((spans, adapter))
+        self.batches.append(spans)
 
     def logits(self, span: int, row: int = 0) -> Logits:
         asked = self._last[span]
@@ -225,12 +233,21 @@ class FakeBackend:
     def close(self) -> None:
         self.loaded.clear()
 
-    def _refuse(self, spans: list[Span], adapter: str | None) -> None:
+    def _voice(self, span: Span, spans: list[Span]) -> int:
+        voices = {0 if other.adapter is None else int(other.adapter, 16) for other in spans}
+        if len(voices) > 1 and self.leaking_voice in voices:
+            return self.leaking_voice or 0
+        return 0 if span.adapter is None else int(span.adapter, 16)
+
+    def _refuse(self, spans: list[Span]) -> None:
         num_tokens = sum(len(span.tokens) for span in spans)
         if self.is_failing:
             raise EngineError("The fake backend was told to fail.")
-        if adapter is not None and adapter not in self.loaded:
-            raise EngineError(f"adapter {adapter} is not loaded")
+        voices = {span.adapter for span in spans}
+        if missing := voices - self.loaded - {None}:
+            raise EngineError(f"adapters {missing} are not loaded")
+        if len(voices) > 1 and self.mix_problem:
+            raise EngineError(f"one batch for the voices {voices}: {self.mix_problem}")
         if num_tokens > self._shape.max_batch_tokens or len(spans) > self._shape.max_batch_spans or num_tokens == 0:
             raise EngineError(f"a batch of {len(spans)} spans with {num_tokens} tokens")
         if self.num_cells_used + num_tokens > self._shape.num_cells:

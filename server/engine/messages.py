@@ -183,6 +183,21 @@ class DraftStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class MixStatus:
+    """Do brands share batches? note: why they take turns instead; empty where they do not.
+
+    apart_seconds, together_seconds: what a step of two voices took in turns and in one batch, four rows each, when it
+    was tried; 0 before. num_batches: batches of several voices so far.
+    """
+
+    is_on: bool = False
+    note: str = ""
+    apart_seconds: float = 0.0
+    together_seconds: float = 0.0
+    num_batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`).
 
@@ -205,6 +220,7 @@ class EngineStatus:
     facts: FactStatus = FactStatus()
     drafts: DraftStatus = DraftStatus()
     step_seconds: tuple[tuple[int, float], ...] = ()
+    mixing: MixStatus = MixStatus()
 
 
 class Engine(Protocol):

@@ -119,6 +119,11 @@ class Running:
         return Work(job.request.request_id, BASE_VOICE if is_base else job.voice, end - self.num_computed)
 
     @property
+    def adapter(self) -> str | None:
+        """Which one computes the next span."""
+        return self.work.voice or None
+
+    @property
     def is_at_block(self) -> bool:
         """Its prefix is there, and the next of its fact blocks is neither there nor being computed for it."""
         return self.block is None and self.job.layout.start <= self.num_computed < self.job.layout.end
@@ -135,10 +140,10 @@ class Running:
             self.num_drafted += len(drafts)
             filling = (self.pending,) * (num_drafts - len(drafts))
             tokens = (self.pending, *drafts, *filling)
-            return Span(self.sequence, start, tokens, wants_logits=True, num_drafts=num_drafts)
+            return Span(self.sequence, start, tokens, True, self.job.voice or None, num_drafts)
         end = self.num_computed + num_prefill
         tokens = self.job.request.tokens[self.num_computed : end]
-        return Span(self.sequence, start, tokens, wants_logits=end >= len(self.job.tokens))
+        return Span(self.sequence, start, tokens, end >= len(self.job.tokens), self.adapter)
 
     def note_computed(self, span: Span) -> None:
         """The span was computed. Its drafts count from when they turn out right."""

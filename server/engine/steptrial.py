@@ -113,7 +113,7 @@ def _decode(backend: Backend, rows: int) -> float:
     num_drafts = min(rows, backend.shape.max_logits) - 1
     tokens = tuple(FIRST_TOKEN + position % NUM_TOKENS for position in range(rows))
     begin = time.perf_counter()
-    backend.decode([Span(0, 0, tokens, wants_logits=True, num_drafts=num_drafts)], None)
+    backend.decode([Span(0, 0, tokens, wants_logits=True, num_drafts=num_drafts)])
     float(np.max(backend.logits(0, num_drafts)))  # a GPU is done only now
     seconds = time.perf_counter() - begin
     backend.truncate(0, 0)

@@ -94,6 +94,7 @@ def test_a_request_learns_how_often_its_guesses_are_right() -> None:
     assert wrong.gains(1)[0] < 0.1 < PRIOR[0] < 0.9 < right.gains(1)[0]
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=60), st.lists(st.integers(0, 3), max_size=60))
 def test_a_guess_is_what_followed_a_real_match(prompt: list[int], rest: list[int]) -> None:
     drafter = Drafter(prompt)
@@ -130,7 +131,7 @@ def test_settings_switch_drafts_off(settings: EngineSettings) -> None:
     bench.core.submit(ask("1", PROMPT, 40))
     bench.run()
     assert bench.core.status().drafts.note == 'engine.drafts = "off"'
-    assert all(span.num_drafts == 0 for spans, _ in bench.backend.batches for span in spans)
+    assert all(span.num_drafts == 0 for spans in bench.backend.batches for span in spans)
 
 
 def test_a_model_whose_state_cannot_be_cut_answers_without_drafts(settings: EngineSettings) -> None:
@@ -214,7 +215,7 @@ def test_what_comes_after_an_answer_reuses_no_draft(settings: EngineSettings) ->
 def test_a_failed_batch_with_drafts_leaves_no_cells(settings: EngineSettings) -> None:
     bench = make(settings)
     bench.core.submit(ask("1", PROMPT, 80))
-    while not any(span.num_drafts for spans, _ in bench.backend.batches for span in spans):
+    while not any(span.num_drafts for spans in bench.backend.batches for span in spans):
         bench.core.step()
     bench.backend.is_failing = True
     bench.core.step()

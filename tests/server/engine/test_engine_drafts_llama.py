@@ -162,13 +162,13 @@ def test_the_logits_of_several_rows_are_those_of_one_after_the_other(stories_pat
     backend = LlamaBackend(stories_path, ContextShape(128, 3, 64, 3, num_threads=1))
     prompt, tokens = tuple(range(10, 30)), (50, 60, 70)
     for sequence in range(2):
-        backend.decode([Span(sequence, 0, prompt, wants_logits=False)], None)
+        backend.decode([Span(sequence, 0, prompt, wants_logits=False)])
     single = []
     for position, token in enumerate(tokens, len(prompt)):
-        backend.decode([Span(0, position, (token,), wants_logits=True)], None)
+        backend.decode([Span(0, position, (token,), wants_logits=True)])
         single.append(backend.logits(0).copy())
     other = Span(2, 0, (5,), wants_logits=True)
-    backend.decode([other, Span(1, len(prompt), tokens, wants_logits=True, num_drafts=2)], None)
+    backend.decode([other, Span(1, len(prompt), tokens, wants_logits=True, num_drafts=2)])
     several = [backend.logits(1, row).copy() for row in range(3)]
     backend.close()
     assert np.array_equal(np.stack(several), np.stack(single))

@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from server.engine.rows import Offer, Pace, Rows, draft_problem
@@ -117,6 +118,7 @@ def test_the_pace_follows_what_steps_take() -> None:
 offers = st.lists(st.floats(0, 1), max_size=8).map(lambda gains: Offer(tuple(sorted(gains, reverse=True)), room=8))
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(offers, min_size=1, max_size=8), st.integers(8, 24))
 def test_drafts_stay_within_what_is_offered_and_what_fits(offered: list[Offer], max_logits: int) -> None:
     for table in (SMOOTH, STEEP):
@@ -125,6 +127,7 @@ def test_drafts_stay_within_what_is_offered_and_what_fits(offered: list[Offer], 
         assert len(offered) + sum(counts) <= max_logits
 
 
+@hypothesis_settings(deadline=None)
 @given(
     st.lists(
         st.builds(

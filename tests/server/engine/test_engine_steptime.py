@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from server.engine.steptime import StepTable
@@ -37,6 +38,7 @@ def test_streams_go_one_by_one_where_a_batch_is_slower() -> None:
     assert [Q8.streams(number, num_spare=9) for number in (5, 6, 7)] == [1, 6, 7], "as eight or sixteen rows"
 
 
+@hypothesis_settings(deadline=None)
 @given(tables, st.integers(1, 32))
 def test_streams_together_are_never_slower_than_one_after_the_other(table: StepTable, num_streams: int) -> None:
     number = table.streams(num_streams)
@@ -67,6 +69,7 @@ def test_rows_without_a_chance_are_added_where_more_rows_take_less_time() -> Non
     assert SMOOTH.drafts(7, [0.0, 0.0]) == 0
 
 
+@hypothesis_settings(deadline=None)
 @given(tables, st.integers(1, 16), st.lists(st.floats(0, 1), max_size=16))
 def test_drafts_never_make_expected_tokens_a_second_fewer(
     table: StepTable, num_streams: int, gains: list[float]
