@@ -43,9 +43,9 @@ class Rows:
         num_streams: that wait for tokens, in any voice. num_reading: voices with prompts to read, each of which may
         hold the streams up once. pace: how many times longer steps take now than when they were measured.
         """
-        if self.table is None or num_streams == 0:
+        if self.table is None or num_streams == 0 or num_reading == 0:
             return most
-        limit = self.max_gap_seconds / (pace * max(num_reading, 1))
+        limit = self.max_gap_seconds / (pace * num_reading)
         return max(self.table.room(num_decodes, limit, most), min(SMALLEST_SLICE, most))
 
     def num_together(self, offers: Sequence[Offer]) -> int:

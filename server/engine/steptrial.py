@@ -1,7 +1,7 @@
 """Measures how long decodes take on this machine, once: what was found is kept in the data directory.
 
-Kept figures hold for one base, library build, number of threads and CPU; anything else is measured again. A machine
-that was busy meanwhile gave figures that are used, but not kept.
+Kept figures hold for one base, library build, number of threads and CPU; anything else is measured again. On a machine
+that was busy meanwhile, what our own threads computed is taken instead of the clock; it is used, but not kept.
 """
 
 import hashlib
@@ -41,6 +41,17 @@ class Trial:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """By the clock, and by all threads together."""
+
+    seconds: float
+    computed: float
+
+    def best(self, other: "_Taken") -> "_Taken":
+        return _Taken(min(self.seconds, other.seconds), min(self.computed, other.computed))
+
+
 def known_table(path: Path, origin: str) -> StepTable | None:
     """What was measured before under the same conditions, if it is there and whole."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -72,52 +83,74 @@ def find_table(backend: Backend, path: Path, origin: str, num_threads: int) -> S
 
 
 def measure(backend: Backend, num_threads: int, budget_seconds: float = BUDGET_SECONDS) -> Trial:
-    """The best of some passes for each number of rows, as far as the budget goes. Raises EngineError."""
+    """The best of some passes for each number of rows, as far as the budget goes. Raises EngineError.
+
+    By the clock where our threads had the machine for themselves. Where others took much of it, what our threads
+    computed is the better measure, and up to twice the budget is spent.
+    """
     try:
         _decode(backend, 1)  # reads the weights from disk
         _decode(backend, min(8, backend.shape.max_batch_tokens))
         begin, began_computing = time.perf_counter(), time.process_time()
-        table = _best_of_passes(backend, begin + budget_seconds)
+        best = _best_of_passes(backend, _Budget(budget_seconds, num_threads))
         seconds, computed = time.perf_counter() - begin, time.process_time() - began_computing
     finally:
         backend.truncate(0, 0)
-    return Trial(table, computed / (seconds * num_threads) if num_threads else 1.0)
+    share = computed / (seconds * num_threads) if num_threads else 1.0
+    points = [(rows, it.seconds if share >= BUSY_SHARE else it.computed / num_threads) for rows, it in best.items()]
+    return Trial(StepTable(tuple(sorted(points))), share)
 
 
-def _best_of_passes(backend: Backend, deadline: float) -> StepTable:
-    """The first pass may take half of the time; the others repeat it, the small numbers first, so that a moment in
+class _Budget:
+    """Time that may be spent: counted by what our threads compute, and never more than twice as much by the clock."""
+
+    def __init__(self, seconds: float, num_threads: int) -> None:
+        self._seconds = seconds
+        self._num_threads = num_threads
+        self._begin, self._began_computing = time.perf_counter(), time.process_time()
+
+    def left(self) -> float:
+        seconds = time.perf_counter() - self._begin
+        if not self._num_threads:
+            return self._seconds - seconds
+        computed = (time.process_time() - self._began_computing) / self._num_threads
+        return self._seconds - max(computed, seconds / 2)
+
+
+def _best_of_passes(backend: Backend, budget: _Budget) -> dict[int, _Taken]:
+    """The first pass may take half of the budget; the others repeat it, the small numbers first, so that a moment in
     which somebody else computed spoils no more than one of the figures that are compared."""
-    now = time.perf_counter()
-    best = dict(_one_pass(backend, _sizes(backend), now + (deadline - now) / 2, {}))
+    best = dict(_one_pass(backend, _sizes(backend), budget, budget.left() / 2, {}))
     for _ in range(NUM_PASSES - 1):
-        for rows, seconds in _one_pass(backend, tuple(best), deadline, best):
-            best[rows] = min(best[rows], seconds)
-    return StepTable(tuple(sorted(best.items())))
+        for rows, taken in _one_pass(backend, tuple(best), budget, 0.0, best):
+            best[rows] = best[rows].best(taken)
+    return best
 
 
 def _one_pass(
-    backend: Backend, sizes: tuple[int, ...], deadline: float, known: dict[int, float]
-) -> Iterator[tuple[int, float]]:
-    """Stops before a size that would take longer than there is time; the first one is always measured."""
+    backend: Backend, sizes: tuple[int, ...], budget: _Budget, reserve: float, known: dict[int, _Taken]
+) -> Iterator[tuple[int, _Taken]]:
+    """Stops before a size that would take more than there is beyond the reserve; a first one is always measured."""
     per_row = 0.0
     for rows in sizes:
-        if rows > 1 and time.perf_counter() + known.get(rows, per_row * rows) > deadline:
+        expected = known[rows].seconds if rows in known else per_row * rows
+        if budget.left() - expected < reserve and (known or rows > 1):
             return
-        seconds = _decode(backend, rows)
-        per_row = seconds / rows
-        yield rows, seconds
+        taken = _decode(backend, rows)
+        per_row = taken.seconds / rows
+        yield rows, taken
 
 
-def _decode(backend: Backend, rows: int) -> float:
-    """Seconds for so many rows at the beginning of an empty sequence, with the logits of as many as can be kept."""
+def _decode(backend: Backend, rows: int) -> _Taken:
+    """So many rows at the beginning of an empty sequence, with the logits of as many as can be kept."""
     num_drafts = min(rows, backend.shape.max_logits) - 1
     tokens = tuple(FIRST_TOKEN + position % NUM_TOKENS for position in range(rows))
-    begin = time.perf_counter()
+    begin, began_computing = time.perf_counter(), time.process_time()
     backend.decode([Span(0, 0, tokens, wants_logits=True, num_drafts=num_drafts)])
     float(np.max(backend.logits(0, num_drafts)))  # a GPU is done only now
-    seconds = time.perf_counter() - begin
+    taken = _Taken(time.perf_counter() - begin, max(time.process_time() - began_computing, 1e-9))
     backend.truncate(0, 0)
-    return seconds
+    return taken
 
 
 def _sizes(backend: Backend) -> tuple[int, ...]:
