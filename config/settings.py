@@ -72,11 +72,13 @@ class EngineSettings(Section):
     mix_brands: Literal["auto", "on", "off"]
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
+    weights: Literal["mapped", "locked", "loaded"]
     default_max_tokens: PositiveInt
     request_timeout_seconds: PositiveSeconds
     fact_layout: Literal["exact", "blocks"]
     fact_memory_bytes: Count
     fact_disk_bytes: Count
+    fact_ahead: bool
     restart_backoff_seconds: PositiveSeconds
 
 

@@ -129,7 +129,7 @@ class Running:
             return Span(self.sequence, start, (self.pending,), wants_logits=True, adapter=self.adapter)
         end = self.num_computed + num_prefill
         tokens = self.job.request.tokens[self.num_computed : end]
-        return Span(self.sequence, start, tokens, end >= len(self.job.tokens), self.adapter)
+        return Span(self.sequence, start, tokens, wants_logits=end >= len(self.job.tokens), adapter=self.adapter)
 
     def note_computed(self, num_tokens: int) -> None:
         """The span was computed."""
