@@ -143,7 +143,7 @@ class Running:
             return Span(self.sequence, start, tokens, True, self.job.voice or None, num_drafts)
         end = self.num_computed + num_prefill
         tokens = self.job.request.tokens[self.num_computed : end]
-        return Span(self.sequence, start, tokens, end >= len(self.job.tokens), self.adapter)
+        return Span(self.sequence, start, tokens, wants_logits=end >= len(self.job.tokens), adapter=self.adapter)
 
     def note_computed(self, span: Span) -> None:
         """The span was computed. Its drafts count from when they turn out right."""

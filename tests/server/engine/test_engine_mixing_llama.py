@@ -159,7 +159,7 @@ def test_an_adapter_that_is_freed_and_loaded_again_disturbs_nobody(stories: Mode
     for _ in range(5):
         stories.core.step()
     stories.backend.load_adapter(brands[2])
-    spans = [Span(sequence, 0, (5,), True, brands[2 * n].sha256) for n, sequence in enumerate((20, 21))]
+    spans = [Span(sequence, 0, (5,), True, adapter=brands[2 * n].sha256) for n, sequence in enumerate((20, 21))]
     with pytest.raises(EngineError, match="not known"):  # its tensors may lie elsewhere now
         stories.backend.decode(spans)
     for sequence in (20, 21):
@@ -187,11 +187,11 @@ def test_the_same_graph_serves_other_mixtures(stories: Model, brands: list[Adapt
     voices: list[str | None] = [None, one, two]
     expected = {}
     for voice in voices:
-        backend.decode([Span(0, 0, (7, 9, 11), True, voice)])
+        backend.decode([Span(0, 0, (7, 9, 11), True, adapter=voice)])
         expected[voice] = backend.logits(0).copy()
         backend.truncate(0, 0)
     for mixture in mixtures:
-        backend.decode([Span(number, 0, (7, 9, 11), True, voice) for number, voice in enumerate(mixture)])
+        backend.decode([Span(number, 0, (7, 9, 11), True, adapter=voice) for number, voice in enumerate(mixture)])
         for number, voice in enumerate(mixture):
             assert np.array_equal(backend.logits(number), expected[voice])
         for number in range(3):
