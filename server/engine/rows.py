@@ -11,6 +11,9 @@ from server.engine.steptime import StepTable
 
 SMALLEST_SLICE = 8
 """Prompt rows that a batch takes even where they exceed the gap that streams are promised: reading must go on."""
+SLOWEST = 2.0
+"""A step with prompt rows may take so many times longer than without, even beyond that gap: on a machine that needs all
+of it for a plain step, prompts would never be read otherwise."""
 NEW_SHARE = 0.1
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.5, 16.0
 
@@ -45,7 +48,8 @@ class Rows:
         """
         if self.table is None or num_streams == 0 or num_reading == 0:
             return most
-        limit = self.max_gap_seconds / (pace * num_reading)
+        plain = self.table.seconds(max(num_decodes, 1))
+        limit = max(self.max_gap_seconds / (pace * num_reading), SLOWEST * plain)
         return max(self.table.room(num_decodes, limit, most), min(SMALLEST_SLICE, most))
 
     def num_together(self, offers: Sequence[Offer]) -> int:

@@ -130,9 +130,12 @@ def _best_of_passes(backend: Backend, budget: _Budget) -> dict[int, _Taken]:
 def _one_pass(
     backend: Backend, sizes: tuple[int, ...], budget: _Budget, reserve: float, known: dict[int, _Taken]
 ) -> Iterator[tuple[int, _Taken]]:
-    """Stops before a size that would take more than there is beyond the reserve; a first one is always measured."""
+    """Stops before a size that would take more than there is beyond the reserve; a first one is always measured.
+
+    One row comes twice in a row: a single stream repeats its step, which llama.cpp then need not plan again.
+    """
     per_row = 0.0
-    for rows in sizes:
+    for rows in (1, *sizes):
         expected = known[rows].seconds if rows in known else per_row * rows
         if budget.left() - expected < reserve and (known or rows > 1):
             return

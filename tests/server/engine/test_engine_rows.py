@@ -54,6 +54,14 @@ def test_reading_goes_on_however_small_the_gap_is() -> None:
     assert plan == Plan("A", ("1",), (Slice("2", 8),))
 
 
+def test_where_a_plain_step_takes_the_gap_already_a_prompt_may_double_it() -> None:
+    works = [*(stream(str(number)) for number in range(16)), Work("p", "A", 1_000)]
+    plan = scheduler(SMOOTH, gap_seconds=0.05).plan(works)
+    assert plan is not None
+    assert plan.slices == (Slice("p", 16),)
+    assert SMOOTH.seconds(16 + 16) == 2 * SMOOTH.seconds(16)
+
+
 def test_turns_of_streams_are_shorter_as_slices_are_smaller() -> None:
     """Regression of a thought: with 8 steps between slices of 40 tokens, prompts would be read at half the speed."""
     works, turns = [Work("1", "", 1_000), stream("2")], scheduler(SMOOTH)
