@@ -28,7 +28,7 @@ from config.files import dated, sync_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-SKIPPED = ("models", "backups", "owner.lock", "restoring", "factcache", "upgrade")
+SKIPPED = ("models", "backups", "owner.lock", "restoring", "factcache", "steptimes.json", "upgrade")
 """In the data directory's root. Names that begin with a dot are left out everywhere."""
 
 DATABASES = (".db", ".sqlite3")

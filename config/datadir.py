@@ -64,6 +64,11 @@ class DataDirectory:
         return self.root / "factcache"
 
     @property
+    def step_times(self) -> Path:
+        """How long the engine's steps take on this machine (`server.engine.steptrial`). May be deleted at any time."""
+        return self.root / "steptimes.json"
+
+    @property
     def uploads(self) -> Path:
         """Files that came over the API, by knowledge base."""
         return self.root / "uploads"

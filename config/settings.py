@@ -71,6 +71,9 @@ class EngineSettings(Section):
     max_queued: Count
     prefill_slice_tokens: PositiveInt
     turn_steps: PositiveInt
+    max_token_gap_ms: PositiveInt
+    drafts: Literal["auto", "off"]
+    mix_brands: Literal["auto", "on", "off"]
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
     weights: Literal["mapped", "locked", "loaded"]

@@ -33,12 +33,13 @@ def open_services(settings: Settings) -> Services:
     """Everything that is quick to open. The caller holds the data directory's lock. Raises HousevoiceError."""
     base = resolve_base(settings)
     vocabulary = Vocabulary.open(base.path)
+    storage = FactStorage(settings.data.facts, base.sha256, settings.data.step_times)
     return Services(
         settings=settings,
         base=base,
         vocabulary=vocabulary,
         turn_format=turn_format_of(vocabulary),
-        engine=EngineClient(base.path, settings.engine, FactStorage(settings.data.facts, base.sha256)),
+        engine=EngineClient(base.path, settings.engine, storage),
         registry=Registry.open(settings.data, identity_of(base)),
         brands=BrandBook(settings.brands_dir),
         keys=KeyStore.open(settings.data),

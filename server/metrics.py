@@ -11,7 +11,9 @@ from server.drift import Drift, Measure, counts_of
 from server.engine.messages import EngineStatus
 from server.fact_metrics import fact_metrics
 from server.feedback import Feedback
+from server.mix_metrics import mix_metrics
 from server.records import RequestRecord
+from server.step_metrics import step_metrics
 
 SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 
@@ -124,6 +126,8 @@ class _EngineState(Collector):
         yield _gauge("engine_cells_used", "KV cells in use, cached prefixes included", status.num_cells_used)
         yield _gauge("engine_adapters", "Adapters in memory", len(status.loaded_adapters))
         yield from fact_metrics(status.facts)
+        yield from step_metrics(status)
+        yield from mix_metrics(status.mixing)
         restarts = CounterMetricFamily("housevoice_engine_restarts", "Restarts after a crash")
         restarts.add_metric([], status.num_restarts)
         yield restarts

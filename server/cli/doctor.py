@@ -26,6 +26,7 @@ from server.cli.console import errors_for_people, out, plain
 PACKAGES = ("housevoice", "llama-cpp-python", "chromadb", "sentence-transformers", "torch", "transformers", "peft")
 CPU_FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_bf16", "amx_tile")
 ENOUGH_FREE_BYTES = 2_000_000_000
+SHOWN_ROWS = (1, 2, 4, 8, 16, 64)
 
 
 class Verdict(StrEnum):
@@ -171,6 +172,8 @@ def _running_server(server: Server, settings: Settings) -> Iterator[Finding]:
     yield Finding("server", Verdict.FINE, server.url)
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
     yield facts_finding(settings, engine["facts"])
+    yield steps_finding(engine["step_seconds"], engine["drafts"])
+    yield mixing_finding(engine["mixing"])
     if index := status["index"]:
         yield _index("index", index)
         yield _generation(index["generation"], index["differs"])
@@ -189,6 +192,29 @@ def facts_finding(settings: Settings, facts: dict[str, Any]) -> Finding:
     return Finding(
         "facts", Verdict.FINE, f"read as blocks {who}: {num_hits} reused, {facts['num_misses']} computed, {kept}"
     )
+
+
+def steps_finding(step_seconds: Sequence[tuple[int, float]], drafts: dict[str, Any]) -> Finding:
+    """What further rows cost on this machine, and what guessed tokens came to."""
+    if not step_seconds:
+        return Finding("steps", Verdict.FINE, f"no step times; nothing is drafted: {drafts['note']}")
+    times = dict(step_seconds)
+    shown = ", ".join(f"{rows}: {1000 * times[rows]:.0f} ms" for rows in SHOWN_ROWS if rows in times)
+    share = f"{drafts['num_accepted']} of {drafts['num_drafted']} guessed tokens were right"
+    return Finding("steps", Verdict.FINE, f"by rows {shown}; {share if drafts['is_on'] else _undrafted(drafts)}")
+
+
+def _undrafted(drafts: dict[str, Any]) -> str:
+    return f"nothing is drafted: {drafts['note']}"
+
+
+def mixing_finding(mixing: dict[str, Any]) -> Finding:
+    """Whether brands share batches, and why not. Turns are slower and never wrong, so nothing is to be done."""
+    if not mixing["is_on"]:
+        return Finding("brands", Verdict.FINE, f"take turns: {mixing['note']}")
+    apart, together = mixing["apart_seconds"] * 1e3, mixing["together_seconds"] * 1e3
+    tried = f"a step of two voices took {together:.0f} ms together, {apart:.0f} ms in turns"
+    return Finding("brands", Verdict.FINE, f"share batches: {tried}; {mixing['num_batches']} so far")
 
 
 def vars_of(parity: object) -> dict[str, Any]:

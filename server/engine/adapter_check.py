@@ -59,7 +59,7 @@ def _logits(backend: Backend, sequence: int, adapter: str | None) -> Logits:
     """Of four tokens, the later ones chosen by the model."""
     token, rows = 1, []
     for position in range(NUM_TOKENS):
-        backend.decode([Span(sequence, position, (token,), wants_logits=True)], adapter)
+        backend.decode([Span(sequence, position, (token,), wants_logits=True, adapter=adapter)])
         rows.append(backend.logits(0).copy())
         token = position + 2
     return np.concatenate(rows)

@@ -60,6 +60,6 @@ def _last_logits(backend: LlamaBackend, prompt: ProofPrompt, boundary: int, adap
     """As the engine does it: what stands before the boundary by the base alone."""
     backend.truncate(0, 0)
     if boundary:
-        backend.decode([Span(0, 0, prompt.tokens[:boundary], wants_logits=False)], None)
-    backend.decode([Span(0, boundary, prompt.tokens[boundary:], wants_logits=True)], adapter)
+        backend.decode([Span(0, 0, prompt.tokens[:boundary], wants_logits=False)])
+    backend.decode([Span(0, boundary, prompt.tokens[boundary:], wants_logits=True, adapter=adapter)])
     return backend.logits(0).copy()

@@ -28,8 +28,8 @@ class Pieces(Protocol):
 class BackendShape:
     """num_cells: KV cells shared by all sequences; sequence ids are 0..num_sequences-1.
 
-    max_positions: the longest sequence that the model was made for. max_batch_tokens and max_batch_spans limit one
-    decode. can_share_prefixes: False for recurrent and similar models, whose state cannot be cut at a token.
+    max_positions: the longest sequence that the model was made for. max_batch_tokens, max_batch_spans and max_logits
+    limit one decode. can_share_prefixes: False for recurrent and similar models, whose state cannot be cut at a token.
     """
 
     num_cells: int
@@ -37,17 +37,29 @@ class BackendShape:
     max_positions: int
     max_batch_tokens: int
     max_batch_spans: int
+    max_logits: int
     can_share_prefixes: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens to append to one sequence, at positions start, start + 1, ... Logits are kept for the last one only."""
+    """Tokens to append to one sequence, at positions start, start + 1, ...
+
+    wants_logits: of the last token. adapter: the sha256 of the one that computes them; None: the base alone.
+    num_drafts: so many of the last tokens are guesses, so that logits of each of them and of the token before the first
+    are wanted.
+    """
 
     sequence: int
     start: int
     tokens: tuple[int, ...]
     wants_logits: bool
+    adapter: str | None = None
+    num_drafts: int = 0
+
+    @property
+    def num_logits(self) -> int:
+        return 1 + self.num_drafts if self.wants_logits else 0
 
 
 class Backend(Protocol):
@@ -56,14 +68,15 @@ class Backend(Protocol):
     @property
     def shape(self) -> BackendShape: ...
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        """Compute all spans, at most one a sequence, with this adapter (its sha256) or with the base alone.
+    def decode(self, spans: list[Span]) -> None:
+        """Compute all spans, at most one a sequence, each with its adapter; those of one batch must go together.
 
         Raises EngineError; sequences in the batch are then in an unknown state and must be truncated to 0.
         """
 
-    def logits(self, span: int) -> Logits:
-        """Of the last token of the span with this index in the last decode, which asked for them."""
+    def logits(self, span: int, row: int = 0) -> Logits:
+        """Of the span with this index in the last decode, which asked for them. row: of its kept rows, in their order;
+        without drafts there is one, the last token's."""
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
         """Let the empty sequence `target` share the first cells of `source`. Costs no cells."""
@@ -82,6 +95,18 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+
+
+class MixingBackend(Backend, Protocol):
+    """A backend that may compute spans of several adapters in one batch, each as in a batch of its own."""
+
+    @property
+    def mix_problem(self) -> str:
+        """Why it cannot, or no longer; empty where it can. `decode` then raises for such a batch."""
+
+    @property
+    def spare_sequences(self) -> tuple[int, ...]:
+        """Ids beyond those of the shape, always empty, for trying things while others run."""
 
 
 class FactBackend(Backend, Protocol):
@@ -109,3 +134,7 @@ class FactBackend(Backend, Protocol):
 
         Raises EngineError where they are not; the sequence is then in an unknown state and must be truncated to 0.
         """
+
+
+class EngineBackend(FactBackend, MixingBackend, Protocol):
+    """All that the engine's loop asks for. `llama.LlamaBackend` and `fake.FakeBackend` keep to it."""

@@ -8,22 +8,37 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 from config.errors import BadRequestError, EngineError
 from config.fact_layout import PLAIN, Layout
 from config.settings import EngineSettings
-from server.engine.backend import FactBackend, Pieces, Span
+from server.engine.backend import EngineBackend, Pieces, Span
 from server.engine.blocks import BlockReader, FactShelf
+from server.engine.drafts import Drafter
 from server.engine.fact_check import find_block_problem
 from server.engine.factfiles import FactFolder, FactStorage
 from server.engine.facts import Documents
-from server.engine.messages import EngineStatus, Event, FactStatus, FailedEvent, FailureKind, GenerateRequest
+from server.engine.messages import (
+    AdapterRef,
+    DraftStatus,
+    EngineStatus,
+    Event,
+    FactStatus,
+    FailedEvent,
+    FailureKind,
+    GenerateRequest,
+)
+from server.engine.mix_check import MAX_TOKENS as MIX_TRIAL_TOKENS
+from server.engine.mixer import Mixer
 from server.engine.prefixes import Match, PrefixStore
+from server.engine.rows import Pace, Rows, draft_problem
 from server.engine.running import Job, Running
 from server.engine.scheduler import Plan, Scheduler
 from server.engine.schema import SchemaCompiler
 from server.engine.shelf import AdapterShelf
+from server.engine.steptime import StepTable
 from server.engine.validation import clip_answer, refuse_bounds, refuse_invalid
 
 WORTH_WAITING_TOKENS = 8
@@ -38,12 +53,14 @@ class EngineCore:
 
     def __init__(
         self,
-        backend: FactBackend,
+        backend: EngineBackend,
         pieces: Pieces,
         settings: EngineSettings,
         publish: Publish,
         fact_storage: FactStorage | None = None,
+        table: StepTable | None = None,
     ) -> None:
+        """table: how long steps take; None: not measured, so all streams share a batch and nothing is drafted."""
         shape = backend.shape
         self._backend = backend
         self._pieces = pieces
@@ -57,12 +74,21 @@ class EngineCore:
             can_share=shape.can_share_prefixes,
             max_idle_cells=settings.idle_tokens,
         )
-        self._scheduler = Scheduler(settings.turn_steps, settings.prefill_slice_tokens)
+        rows = Rows(table, shape.max_batch_tokens, shape.max_logits, settings.max_token_gap_ms / 1000)
+        self._scheduler = Scheduler(settings.turn_steps, settings.prefill_slice_tokens, rows)
+        self._pace = Pace(table)
         self._schemas = SchemaCompiler(pieces)
         self._shelf = AdapterShelf()
+        self._mixer = Mixer(backend, settings.mix_brands, settings.turn_steps)
         self._queue: dict[str, Job] = {}
         self._running: dict[str, Running] = {}
-        self._counts = EngineStatus(is_ready=True, num_cells=shape.num_cells)
+        problem = draft_problem(rows, settings.drafts, can_cut=shape.can_share_prefixes)
+        self._counts = EngineStatus(
+            is_ready=True,
+            num_cells=shape.num_cells,
+            drafts=DraftStatus(is_on=not problem, note=problem),
+            step_seconds=table.points if table else (),
+        )
         self._blocks = self._open_blocks(fact_storage) if settings.fact_layout == "blocks" else None
 
     def submit(self, request: GenerateRequest) -> None:
@@ -92,12 +118,13 @@ class EngineCore:
         self._expire()
         self._admit()
         self._attach_blocks()
-        plan = self._scheduler.plan([running.work for running in self._running.values() if not running.is_waiting])
+        ready = [running for running in self._running.values() if not running.is_waiting]
+        plan = self._scheduler.plan([self._mixer.grouped(running.work) for running in ready], self._pace.factor)
         if plan is None:
             return False
         runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
         spans = self._batch(plan)
-        if self._decode(runs, spans, plan.voice):
+        if self._decode(runs, spans):
             self._take_tokens(runs, spans)
         return True
 
@@ -116,6 +143,7 @@ class EngineCore:
             num_cells_used=self._store.num_cells_used,
             loaded_adapters=self._shelf.names,
             facts=facts,
+            mixing=self._mixer.status(),
         )
 
     def check_integrity(self) -> None:
@@ -199,7 +227,19 @@ class EngineCore:
             return False
         for sha256 in self._shelf.acquire(adapter.sha256, adapter.name):
             self._backend.free_adapter(sha256)
+            self._mixer.forget(sha256)
+        self._try_mixing(adapter)
         return True
+
+    def _try_mixing(self, adapter: AdapterRef) -> None:
+        """Where too few cells are free, its next request tries again; until then it takes turns."""
+        if not self._mixer.is_open or self._mixer.is_tried(adapter.sha256):
+            return
+        try:
+            self._clear(self._store.make_room(MIX_TRIAL_TOKENS))
+        except EngineError:
+            return
+        self._mixer.try_adapter(adapter.sha256, adapter.name)
 
     def _start(self, job: Job, match: Match) -> None:
         placement = self._store.admit(job.key, job.tokens, job.num_tokens, match)
@@ -209,20 +249,22 @@ class EngineCore:
         elif placement.source is not None:
             num_positions = job.layout.num_positions(placement.num_shared)
             self._backend.copy_prefix(placement.source, placement.sequence, num_positions)
-        running = Running(job, placement.sequence, placement.num_shared, self._pieces)
+        drafter = Drafter(job.request.tokens) if self._counts.drafts.is_on else None
+        running = Running(job, placement.sequence, placement.num_shared, self._pieces, drafter)
         self._running[job.request.request_id] = running
         self._count(num_prompt_tokens=len(job.tokens), num_cached_tokens=placement.num_shared)
 
     def _batch(self, plan: Plan) -> list[Span]:
         return [
-            *(self._running[name].next_span(0) for name in plan.decodes),
+            *(self._running[name].next_span(0, plan.num_drafts(name)) for name in plan.decodes),
             *(self._running[part.request_id].next_span(part.num_tokens) for part in plan.slices),
         ]
 
-    def _decode(self, runs: list[Running], spans: list[Span], voice: str) -> bool:
+    def _decode(self, runs: list[Running], spans: list[Span]) -> bool:
         self._clear(self._store.make_room(sum(len(span.tokens) for span in spans)))
+        begin = time.perf_counter()
         try:
-            self._backend.decode(spans, voice or None)
+            self._backend.decode(spans)
         except EngineError as error:
             for running in runs:
                 self._fail_running(running, FailureKind.ENGINE, str(error))
@@ -230,35 +272,44 @@ class EngineCore:
             return False
         for running, span in zip(runs, spans, strict=True):
             self._store.extend(span.sequence, span.tokens)
-            running.note_computed(len(span.tokens))
+            running.note_computed(span)
             if self._blocks:
                 self._blocks.settle(running)
         self._count(num_steps=1)
+        self._pace.note(sum(len(span.tokens) for span in spans), time.perf_counter() - begin)
+        self._mixer.note_batch(len({span.adapter for span in spans}))
         return True
 
     def _take_tokens(self, runs: list[Running], spans: list[Span]) -> None:
         for index, (running, span) in enumerate(zip(runs, spans, strict=True)):
             if span.wants_logits:
-                self._take_token(running, index)
+                self._take_token(running, span, index)
 
-    def _take_token(self, running: Running, index: int) -> None:
+    def _take_token(self, running: Running, span: Span, index: int) -> None:
         num_before = running.num_answer
         try:
-            event = running.take(self._backend.logits(index))
+            for event in running.take(span, partial(self._backend.logits, index)):
+                self._publish(event)
+            self._cut_drafts(running, span)
         except BadRequestError as error:
             self._fail_running(running, FailureKind.BAD_REQUEST, str(error))
         except EngineError as error:
             self._fail_running(running, FailureKind.ENGINE, str(error))
         else:
             self._count(num_answer_tokens=running.num_answer - num_before)
-            if event is not None:
-                self._publish(event)
             if running.finish is not None:
                 self._release(running, keep=True)
                 self._publish(running.finished(running.finish))
 
+    def _cut_drafts(self, running: Running, span: Span) -> None:
+        """What was guessed wrong leaves no trace."""
+        if span.num_drafts:
+            self._store.cut(span.sequence, running.num_computed)
+            self._backend.truncate(span.sequence, running.job.layout.num_positions(running.num_computed))
+
     def _release(self, running: Running, *, keep: bool) -> None:
         del self._running[running.job.request.request_id]
+        self._count_drafts(running)
         if running.job.request.adapter is not None:
             self._shelf.release(running.job.voice)
         if self._blocks:
@@ -275,6 +326,15 @@ class EngineCore:
     def _clear(self, sequences: tuple[int, ...] | list[int]) -> None:
         for sequence in sequences:
             self._backend.truncate(sequence, 0)
+
+    def _count_drafts(self, running: Running) -> None:
+        drafts = self._counts.drafts
+        drafts = replace(
+            drafts,
+            num_drafted=drafts.num_drafted + running.num_drafted,
+            num_accepted=drafts.num_accepted + running.num_accepted,
+        )
+        self._counts = replace(self._counts, drafts=drafts)
 
     def _count(
         self,

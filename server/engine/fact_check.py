@@ -79,7 +79,7 @@ class _Trial:
         return logits
 
     def _read(self, sequence: int, start: int, tokens: range, *, wants_logits: bool) -> None:
-        self.backend.decode([Span(sequence, start, tuple(tokens), wants_logits)], None)
+        self.backend.decode([Span(sequence, start, tuple(tokens), wants_logits)])
 
 
 def _divergence(logits: Logits, other: Logits) -> float:

@@ -37,8 +37,15 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+NUM_SPARE = 3
 DEFAULT_SHAPE = BackendShape(
-    num_cells=256, num_sequences=8, max_positions=256, max_batch_tokens=64, max_batch_spans=8, can_share_prefixes=True
+    num_cells=256,
+    num_sequences=8,
+    max_positions=256,
+    max_batch_tokens=64,
+    max_batch_spans=8,
+    max_logits=16,
+    can_share_prefixes=True,
 )
 
 
@@ -98,8 +105,21 @@ def next_token(cells: Sequence[Cell]) -> int:
     return END if value % 97 == 0 else ord("a") + value % 26
 
 
+def quoted_token(cells: Sequence[Cell]) -> int:
+    """What followed the last time that the last token was there; as `next_token` where it was not, and for every fourth
+    value of the sum."""
+    value = sum(cell.weight * (cell.token + cell.voice) for cell in cells)
+    places = [place for place, cell in enumerate(cells[:-1]) if cell.token == cells[-1].token]
+    return cells[places[-1] + 1].token if places and value % 4 else next_token(cells)
+
+
 def expected_answer(
-    prompt: Sequence[int], voice: int, boundary: int, max_tokens: int, bounds: tuple[int, ...] = ()
+    prompt: Sequence[int],
+    voice: int,
+    boundary: int,
+    max_tokens: int,
+    bounds: tuple[int, ...] = (),
+    choose: Callable[[Sequence[Cell]], int] = next_token,
 ) -> bytes:
     """What FakeBackend must lead to: `voice` is on from `boundary`; 0 is the base. bounds: of the fact blocks."""
     cells, answer, layout = [], bytearray(), Layout(bounds)
@@ -108,17 +128,19 @@ def expected_answer(
         in_block = layout.start <= index < layout.end
         position = layout.start + index - begin if in_block else layout.num_positions(index)
         cells.append(Cell(token, voice if index >= boundary else 0, position, position if in_block else index))
-    while len(answer) < max_tokens and (token := next_token(cells)) != END:
+    while len(answer) < max_tokens and (token := choose(cells)) != END:
         answer.append(token)
         cells.append(Cell(token, voice, cells[-1].position + 1, len(cells)))
     return bytes(answer)
 
 
 class FakeBackend:
-    """Keeps to `backend.FactBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
+    """Keeps to `backend.EngineBackend`, as strict as llama.cpp: cells are limited, positions must go on without a gap.
 
     An adapter's sha256 is its voice number in hexadecimal. `is_failing` lets every decode fail, `is_forgetful` lets
-    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored.
+    every restored cell have the wrong token, `is_damaging` loses the last cell of what is restored. `choose` is what
+    follows from the cells: `next_token`, or `quoted_token` for answers that can be guessed here and there.
+    `mix_problem` lets it refuse batches of several voices; `leaking_voice` in such a batch speaks for the others too.
     """
 
     block_problem = ""
@@ -126,39 +148,50 @@ class FakeBackend:
 
     def __init__(self, shape: BackendShape = DEFAULT_SHAPE) -> None:
         self._shape = shape
-        self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences)]
+        self._sequences: list[list[Cell]] = [[] for _ in range(shape.num_sequences + NUM_SPARE)]
         self._last: list[Span] = []
+        self._seen: list[list[Cell]] = []
+        """By span: what its last token sees. Logits stay readable when the sequence is cut."""
         self.loaded: set[str] = set()
-        self.batches: list[tuple[list[Span], str | None]] = []
+        self.batches: list[list[Span]] = []
+        self.mix_problem = ""
+        self.leaking_voice: int | None = None
         self.is_failing = False
         self.is_forgetful = False
         self.is_damaging = False
+        self.choose: Callable[[Sequence[Cell]], int] = next_token
 
     @property
     def shape(self) -> BackendShape:
         return self._shape
 
     @property
+    def spare_sequences(self) -> tuple[int, ...]:
+        return tuple(range(self._shape.num_sequences, self._shape.num_sequences + NUM_SPARE))
+
+    @property
     def num_cells_used(self) -> int:
         return len({id(cell) for sequence in self._sequences for cell in sequence})
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        self._refuse(spans, adapter)
-        voice = 0 if adapter is None else int(adapter, 16)
+    def decode(self, spans: list[Span]) -> None:
+        self._refuse(spans)
         for span in spans:
+            voice = self._voice(span, spans)
             cells = self._sequences[span.sequence]
             for position, token in enumerate(span.tokens, span.start):
                 cells.append(Cell(token, voice, position, len(cells)))
         self._last = spans
-        self.batches.append((spans, adapter))
+        self._seen = [list(self._sequences[span.sequence]) for span in spans]
+        self.batches.append(spans)
 
-    def logits(self, span: int) -> Logits:
-        if not self._last[span].wants_logits:
-            raise EngineError(f"no logits were asked for span {span}")
-        cells = self._sequences[self._last[span].sequence]
-        row = np.zeros(NUM_TOKENS, np.float32)
-        row[next_token(cells)] = 8.0
-        return row
+    def logits(self, span: int, row: int = 0) -> Logits:
+        asked = self._last[span]
+        if not 0 <= row < asked.num_logits:
+            raise EngineError(f"no logits were asked for row {row} of span {span}")
+        cells = self._seen[span][: len(self._seen[span]) - asked.num_logits + 1 + row]
+        found = np.zeros(NUM_TOKENS, np.float32)
+        found[self.choose(cells)] = 8.0
+        return found
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
         if self._sequences[target]:
@@ -200,16 +233,27 @@ class FakeBackend:
     def close(self) -> None:
         self.loaded.clear()
 
-    def _refuse(self, spans: list[Span], adapter: str | None) -> None:
+    def _voice(self, span: Span, spans: list[Span]) -> int:
+        voices = {0 if other.adapter is None else int(other.adapter, 16) for other in spans}
+        if len(voices) > 1 and self.leaking_voice in voices:
+            return self.leaking_voice or 0
+        return 0 if span.adapter is None else int(span.adapter, 16)
+
+    def _refuse(self, spans: list[Span]) -> None:
         num_tokens = sum(len(span.tokens) for span in spans)
         if self.is_failing:
             raise EngineError("The fake backend was told to fail.")
-        if adapter is not None and adapter not in self.loaded:
-            raise EngineError(f"adapter {adapter} is not loaded")
+        voices = {span.adapter for span in spans}
+        if missing := voices - self.loaded - {None}:
+            raise EngineError(f"adapters {missing} are not loaded")
+        if len(voices) > 1 and self.mix_problem:
+            raise EngineError(f"one batch for the voices {voices}: {self.mix_problem}")
         if num_tokens > self._shape.max_batch_tokens or len(spans) > self._shape.max_batch_spans or num_tokens == 0:
             raise EngineError(f"a batch of {len(spans)} spans with {num_tokens} tokens")
         if self.num_cells_used + num_tokens > self._shape.num_cells:
             raise EngineError(f"{num_tokens} cells for {self._shape.num_cells - self.num_cells_used} free ones")
+        if sum(span.num_logits for span in spans) > self._shape.max_logits:
+            raise EngineError(f"logits of {sum(span.num_logits for span in spans)} rows")
         if any(span.start != self.length(span.sequence) for span in spans):
             raise EngineError("a span does not go on where its sequence ends")
 

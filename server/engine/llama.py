@@ -20,6 +20,7 @@ from config.gguf_header import GgufHeader, read_header
 from config.settings import EngineSettings
 from server.engine.backend import BackendShape, Logits, Span
 from server.engine.messages import AdapterRef
+from server.engine.mixing import MAX_BATCH_TOKENS, NUM_SPARE_SEQUENCES, AdapterRows, BatchRows, open_adapter_rows
 from server.engine.native import complaints, llama
 from server.engine.weights import LOAD_MODES, Weights, refuse_unlocked
 
@@ -32,13 +33,23 @@ kernel with the number of rows, and the rounding grows to 0.1-0.4 between the tw
 The price is 4 % of the decode time and 20 % of the prefill time (512 tokens); set it to TYPE_F16 to have that back.
 Kernels on a GPU are others, so there both stay F16."""
 MAX_UBATCH_TOKENS = 512
+MIN_LOGITS = 16
+"""Room for the logits of so many rows at least, so that a single stream can be drafted too."""
+MAX_SEQUENCES = 256
+"""llama.cpp's."""
+MAX_UNNEEDED = 32
+"""Adapters that a mixed batch does not need stay on for so many batches in all: taking them off makes llama.cpp plan
+its memory again, which costs more than a few idle nodes."""
 MANY_POSITION_ROPES = (8, 24, 40)
 """LLAMA_ROPE_TYPE_MROPE, _VISION, _IMROPE."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextShape:
-    """The sizes that a context is made with. num_threads: 0 means one for each physical core."""
+    """The sizes that a context is made with. num_threads: 0 means one for each physical core.
+
+    may_mix: several adapters in one batch are wanted; they need batches that are computed in one go.
+    """
 
     num_cells: int
     num_sequences: int
@@ -47,6 +58,11 @@ class ContextShape:
     num_threads: int = 0
     num_gpu_layers: int = 0
     weights: Weights = "mapped"
+    may_mix: bool = False
+
+    @property
+    def num_spare_sequences(self) -> int:
+        return min(NUM_SPARE_SEQUENCES, MAX_SEQUENCES - self.num_sequences) if self.may_mix else 0
 
     @classmethod
     def from_settings(cls, settings: EngineSettings) -> "ContextShape":
@@ -58,27 +74,38 @@ class ContextShape:
             num_threads=settings.threads,
             num_gpu_layers=settings.gpu_layers,
             weights=settings.weights,
+            may_mix=settings.mix_brands != "off",
         )
+
+    @property
+    def max_logits(self) -> int:
+        """Rows of a decode whose logits are kept; the library wants one for each sequence at least."""
+        num_sequences = self.num_sequences + self.num_spare_sequences
+        return max(self.max_batch_spans, num_sequences, min(MIN_LOGITS, self.max_batch_tokens))
 
 
 class LlamaBackend:
-    """One model, one context, and the adapters that are loaded. See `backend.FactBackend` for the contract."""
+    """One model, one context, and the adapters that are loaded. See `backend` for the contracts."""
 
     def __init__(self, path: Path, shape: ContextShape) -> None:
         """Raises ModelError where the model cannot be loaded or the context does not fit in memory."""
         self._library = llama()
         self._header = read_header(path)
         self._model = _load_model(path, shape)
-        self._context = _make_context(self._model, path, shape)
+        self._mixing, self._mix_problem = _open_mixing(shape)
+        self._context = _make_context(self._model, path, shape, self._mixing)
         self._memory = self._library.llama_get_memory(self._context)
         self._batch = _Batch(shape.max_batch_tokens)
         self._adapters: dict[str, int] = {}
-        self._active: str | None = None
+        self._active: frozenset[str] = frozenset()
+        self._num_unneeded = 0
         self._rows: list[int] = []
         self.vocabulary_handle: int = self._library.llama_model_get_vocab(self._model)
         self._num_logits: int = self._library.llama_vocab_n_tokens(self.vocabulary_handle)
         self._shape = self._describe(shape)
+        self._num_spare = shape.num_spare_sequences
         self._key_type = _key_type(shape)
+        self._gpu_layers = shape.num_gpu_layers
 
     @property
     def shape(self) -> BackendShape:
@@ -88,18 +115,33 @@ class LlamaBackend:
     def header(self) -> GgufHeader:
         return self._header
 
-    def decode(self, spans: list[Span], adapter: str | None) -> None:
-        self._activate(adapter)
-        self._rows = self._batch.fill(spans)
+    def decode(self, spans: list[Span]) -> None:
+        order = sorted(range(len(spans)), key=lambda index: spans[index].adapter or "")
+        ordered = [spans[index] for index in order]
+        rows = dict(zip(order, self._batch.fill(ordered), strict=True))
+        self._rows = [rows[index] for index in range(len(spans))]
+        self._switch(ordered)
         result = self._library.llama_decode(self._context, self._batch.native)
+        if self._mixing:
+            self._mixing.finish(self._context, is_computed=result == 0)
         if result != 0:
             raise EngineError(f"The model could not compute a batch (llama_decode: {result}). {complaints()}".strip())
 
-    def logits(self, span: int) -> Logits:
-        pointer = self._library.llama_get_logits_ith(self._context, self._rows[span])
+    def logits(self, span: int, row: int = 0) -> Logits:
+        place = self._rows[span] + row
+        pointer = self._library.llama_get_logits_ith(self._context, place)
         if not pointer:
-            raise EngineError(f"The model gave no logits for row {self._rows[span]}. {complaints()}".strip())
+            raise EngineError(f"The model gave no logits for row {place}. {complaints()}".strip())
         return np.ctypeslib.as_array(pointer, shape=(self._num_logits,))
+
+    @property
+    def mix_problem(self) -> str:
+        return self._mixing.problem if self._mixing else self._mix_problem
+
+    @property
+    def spare_sequences(self) -> tuple[int, ...]:
+        first = self._shape.num_sequences
+        return tuple(range(first, first + self._num_spare))
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
         self._library.llama_memory_seq_cp(self._memory, source, target, 0, num_tokens)
@@ -121,6 +163,17 @@ class LlamaBackend:
         if library.llama_model_rope_type(model) in MANY_POSITION_ROPES:
             return "this model counts positions in more than one dimension"
         return ""
+
+    @property
+    def machine(self) -> str:
+        """What its speed depends on besides the model and the CPU."""
+        threads, build = self._library.llama_n_threads(self._context), self._library.llama_print_system_info().decode()
+        return f"{self.state_format}, {threads} threads, {self._shape.num_cells} cells, GPU {self._gpu_layers}, {build}"
+
+    @property
+    def num_threads(self) -> int:
+        """That compute; 0 where a GPU does."""
+        return 0 if self._gpu_layers else int(self._library.llama_n_threads(self._context))
 
     @property
     def state_format(self) -> str:
@@ -164,27 +217,52 @@ class LlamaBackend:
         self._adapters[adapter.sha256] = handle
 
     def free_adapter(self, sha256: str) -> None:
-        if sha256 == self._active:
-            self._activate(None)
+        if sha256 in self._active:
+            self._activate(self._active - {sha256})
         if sha256 in self._adapters:
             self._library.llama_adapter_lora_free(self._adapters.pop(sha256))
+        if self._mixing:
+            self._mixing.forget(sha256)
 
     def close(self) -> None:
-        self._activate(None)
+        self._activate(frozenset())
         for sha256 in list(self._adapters):
             self.free_adapter(sha256)
         self._library.llama_free(self._context)
         self._library.llama_model_free(self._model)
 
-    def _activate(self, adapter: str | None) -> None:
-        if adapter == self._active:
+    def _switch(self, spans: list[Span]) -> None:
+        """Have the adapters of these spans on, which lie in the batch; tell the graph whose rows are whose."""
+        adapters = frozenset(span.adapter for span in spans if span.adapter is not None)
+        is_mixed = len({span.adapter for span in spans}) > 1
+        if is_mixed and not self._mixing:
+            raise EngineError(f"Brands cannot be mixed in a batch: {self._mix_problem}.")
+        self._activate(self._worth_keeping(adapters) if is_mixed else adapters)
+        if self._mixing is None:
             return
-        handles = [] if adapter is None else [self._adapters[adapter]]
-        pointers = (self._library.llama_adapter_lora_p_ctypes * 1)(*handles)
-        scales = (ctypes.c_float * 1)(1.0)
+        outputs = self._batch.outputs
+        rows = BatchRows.of([span.adapter for span in spans], [len(span.tokens) for span in spans], outputs)
+        if is_mixed:
+            self._mixing.expect_mixed(self._context, rows)
+        else:
+            self._mixing.expect_alone(self._context, spans[0].adapter, rows.num_tokens, rows.num_outputs)
+
+    def _worth_keeping(self, needed: frozenset[str]) -> frozenset[str]:
+        self._num_unneeded += len(self._active - needed)
+        if needed <= self._active and self._num_unneeded <= MAX_UNNEEDED:
+            return self._active
+        self._num_unneeded = 0
+        return needed
+
+    def _activate(self, adapters: frozenset[str]) -> None:
+        if adapters == self._active:
+            return
+        handles = [self._adapters[adapter] for adapter in sorted(adapters)]
+        pointers = (self._library.llama_adapter_lora_p_ctypes * len(handles))(*handles)
+        scales = (ctypes.c_float * len(handles))(*[1.0] * len(handles))
         if self._library.llama_set_adapters_lora(self._context, pointers, len(handles), scales) != 0:
-            raise EngineError(f"Adapter {adapter} could not be switched on. {complaints()}".strip())
-        self._active = adapter
+            raise EngineError(f"The adapters {sorted(adapters)} could not be switched on. {complaints()}".strip())
+        self._active = adapters
 
     def _describe(self, shape: ContextShape) -> BackendShape:
         library, model = self._library, self._model
@@ -195,6 +273,7 @@ class LlamaBackend:
             max_positions=library.llama_model_n_ctx_train(model),
             max_batch_tokens=shape.max_batch_tokens,
             max_batch_spans=shape.max_batch_spans,
+            max_logits=shape.max_logits,
             can_share_prefixes=not has_state,
         )
 
@@ -214,7 +293,7 @@ class _Batch:
         self.native = self._as_native()
 
     def fill(self, spans: list[Span]) -> list[int]:
-        """Returns each span's last row."""
+        """Returns each span's first row with logits."""
         if sum(len(span.tokens) for span in spans) > self._capacity:
             raise EngineError(f"A batch of {len(spans)} spans is larger than {self._capacity} tokens.")
         end, rows = 0, []
@@ -224,10 +303,16 @@ class _Batch:
             self._tokens[begin:end] = span.tokens
             self._positions[begin:end] = np.arange(span.start, span.start + len(span.tokens))
             self._sequences[begin:end] = span.sequence
-            self._wants_logits[end - 1] = span.wants_logits
-            rows.append(end - 1)
+            first = max(end - span.num_logits, begin)
+            self._wants_logits[first:end] = 1
+            rows.append(first)
         self.native.n_tokens = end
         return rows
+
+    @property
+    def outputs(self) -> NDArray[np.int8]:
+        """For each token of the batch, whether its logits are kept."""
+        return self._wants_logits[: self.native.n_tokens]
 
     def _as_native(self) -> ctypes.Structure:
         native: ctypes.Structure = llama().llama_batch()
@@ -246,13 +331,10 @@ class _Batch:
 
 def num_physical_cores() -> int:
     """Physical cores that this process may use; all logical ones where Linux does not tell which belong together."""
-    topology = [Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") for cpu in _own_cpus()]
+    own = sorted(os.sched_getaffinity(0))
+    topology = [Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") for cpu in own]
     siblings = {path.read_text(encoding="ascii") for path in topology if path.exists()}
     return len(siblings) or len(topology)
-
-
-def _own_cpus() -> list[int]:
-    return sorted(os.sched_getaffinity(0))
 
 
 def _load_model(path: Path, shape: ContextShape) -> int:
@@ -268,14 +350,24 @@ def _load_model(path: Path, shape: ContextShape) -> int:
     return model
 
 
-def _make_context(model: int, path: Path, shape: ContextShape) -> int:
+def _open_mixing(shape: ContextShape) -> tuple[AdapterRows | None, str]:
+    """What mixes adapters in a batch; or None, and why not."""
+    if not shape.may_mix:
+        return None, "it was not asked for"
+    try:
+        return open_adapter_rows(shape.num_gpu_layers, shape.num_spare_sequences, shape.max_batch_tokens), ""
+    except EngineError as error:
+        return None, error.message
+
+
+def _make_context(model: int, path: Path, shape: ContextShape, mixing: AdapterRows | None) -> int:
     library = llama()
     parameters = library.llama_context_default_params()
     parameters.n_ctx = shape.num_cells
     parameters.n_batch = shape.max_batch_tokens
-    parameters.n_ubatch = min(shape.max_batch_tokens, MAX_UBATCH_TOKENS)
-    parameters.n_seq_max = shape.num_sequences
-    parameters.n_outputs_max = max(shape.max_batch_spans, shape.num_sequences)
+    parameters.n_ubatch = min(shape.max_batch_tokens, MAX_BATCH_TOKENS if mixing else MAX_UBATCH_TOKENS)
+    parameters.n_seq_max = shape.num_sequences + shape.num_spare_sequences
+    parameters.n_outputs_max = shape.max_logits
     parameters.n_threads = parameters.n_threads_batch = shape.num_threads or num_physical_cores()
     parameters.kv_unified = True
     parameters.swa_full = True
@@ -283,6 +375,8 @@ def _make_context(model: int, path: Path, shape: ContextShape) -> int:
     parameters.type_k = _key_type(shape)
     parameters.type_v = TYPE_F16
     parameters.no_perf = True
+    if mixing:
+        parameters.cb_eval = ctypes.cast(mixing.callback, type(parameters.cb_eval))
     context: int | None = library.llama_init_from_model(model, parameters)
     if not context:
         raise ModelError(

@@ -173,8 +173,36 @@ class FactStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftStatus:
+    """Guessed tokens. note: why nothing is drafted, empty where it is. Counted when a request ends."""
+
+    is_on: bool = False
+    note: str = ""
+    num_drafted: int = 0
+    num_accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MixStatus:
+    """Do brands share batches? note: why they take turns instead; empty where they do not.
+
+    apart_seconds, together_seconds: what a step of two voices took in turns and in one batch, four rows each, when it
+    was tried; 0 before. num_batches: batches of several voices so far.
+    """
+
+    is_on: bool = False
+    note: str = ""
+    apart_seconds: float = 0.0
+    together_seconds: float = 0.0
+    num_batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`)."""
+    """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`).
+
+    step_seconds: (rows, seconds) as measured; empty where nothing was.
+    """
 
     is_ready: bool
     pid: int = 0
@@ -190,6 +218,9 @@ class EngineStatus:
     loaded_adapters: tuple[str, ...] = field(default=())
     last_error: str = ""
     facts: FactStatus = FactStatus()
+    drafts: DraftStatus = DraftStatus()
+    step_seconds: tuple[tuple[int, float], ...] = ()
+    mixing: MixStatus = MixStatus()
 
 
 class Engine(Protocol):

@@ -257,6 +257,14 @@ class PrefixStore:
         sequence.num_known = max(sequence.num_known, end)
         self._attach(sequence, np.array([self._free_cells.pop() for _ in tokens], np.int32))
 
+    def cut(self, number: int, num_tokens: int) -> None:
+        """What stands beyond the first `num_tokens` of a live sequence was guessed wrong. Its reservation stays."""
+        sequence = self._sequences[number]
+        gone = sequence.own_cells[num_tokens:].copy()
+        self._drop_live(gone)
+        self._drop(gone)
+        sequence.length = sequence.num_known = num_tokens
+
     def release(self, number: int, *, keep: bool) -> list[int]:
         """A request is over. Its sequence stays as an idle one if `keep`. Returns the sequences to clear."""
         sequence = self._sequences[number]

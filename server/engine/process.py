@@ -22,6 +22,8 @@ from server.engine.factfiles import FactStorage
 from server.engine.facts import Documents
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import EngineStatus, Event, GenerateRequest
+from server.engine.steptime import StepTable
+from server.engine.steptrial import find_table
 from server.engine.vocabulary import Vocabulary
 
 STATUS_SECONDS = 0.1
@@ -126,7 +128,8 @@ class _Loop:
         self._events: list[Event] = []
         self._vocabulary = Vocabulary.open(model)
         backend = LlamaBackend(model, ContextShape.from_settings(settings))
-        self._core = EngineCore(backend, self._vocabulary, settings, self._events.append, storage)
+        table = _step_table(backend, storage)
+        self._core = EngineCore(backend, self._vocabulary, settings, self._events.append, storage, table)
         self._status = self._read_status()
         self._status_time = 0.0
         self._is_stopping = False
@@ -180,3 +183,10 @@ class _Loop:
 
     def _read_status(self) -> EngineStatus:
         return replace(self._core.status(), pid=os.getpid())
+
+
+def _step_table(backend: LlamaBackend, storage: FactStorage | None) -> StepTable | None:
+    if storage is None or storage.step_times is None:
+        return None
+    origin = f"{storage.base_sha256}, {backend.machine}"
+    return find_table(backend, storage.step_times, origin, backend.num_threads)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy as np
 from config.errors import EngineError
 from config.fact_layout import NO_BOUNDARY, PLAIN, Layout
 from server.engine.backend import Logits, Pieces, Span
+from server.engine.drafts import MAX_DRAFTS, Drafter
 from server.engine.facts import BlockId
 from server.engine.messages import FinishedEvent, FinishReason, GenerateRequest, TextEvent, TokenChoice
 from server.engine.prefixes import BASE_VOICE, PrefixKey, Tokens
+from server.engine.rows import NO_OFFER, Offer
 from server.engine.sampling import Sampler, describe_choice
 from server.engine.scheduler import Work
 from server.engine.schema import SchemaMask
@@ -72,16 +75,21 @@ class Running:
     """A job with a sequence. `num_computed` tokens are in it; `pending` is sampled and not yet in it.
 
     block: what is computed first, to be attached to the sequence. is_waiting: for a block that another one computes.
+    drafter: None where nothing is drafted. num_drafted, num_accepted: guessed tokens that were computed, and those of
+    them that became part of the answer.
     """
 
     job: Job
     sequence: int
     num_cached: int
     pieces: Pieces
+    drafter: Drafter | None = None
     started: float = field(default_factory=time.monotonic)
     first_token: float = 0.0
     num_computed: int = 0
     num_answer: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
     pending: int | None = None
     finish: FinishReason | None = None
     block: BlockWork | None = None
@@ -89,6 +97,7 @@ class Running:
     sampler: Sampler = field(init=False)
     text: TextStream = field(init=False)
     _num_unshown: int = 0
+    _num_guessed: int = 0
     _choices: list[TokenChoice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,7 +110,7 @@ class Running:
     def work(self) -> Work:
         job = self.job
         if self.pending is not None:
-            return Work(job.request.request_id, job.voice, 0)
+            return Work(job.request.request_id, job.voice, 0, self._offer)
         if self.block is not None:
             return Work(job.request.request_id, BASE_VOICE, self.block.num_left)
         is_base = self.num_computed < job.boundary
@@ -110,32 +119,68 @@ class Running:
         return Work(job.request.request_id, BASE_VOICE if is_base else job.voice, end - self.num_computed)
 
     @property
+    def adapter(self) -> str | None:
+        """Which one computes the next span."""
+        return self.work.voice or None
+
+    @property
     def is_at_block(self) -> bool:
         """Its prefix is there, and the next of its fact blocks is neither there nor being computed for it."""
         return self.block is None and self.job.layout.start <= self.num_computed < self.job.layout.end
 
-    def next_span(self, num_prefill: int) -> Span:
-        """What the next batch computes: a slice of a block or of the prompt, or (0) the pending token."""
+    def next_span(self, num_prefill: int, num_drafts: int = 0) -> Span:
+        """What the next batch computes: a slice of a block or of the prompt, or (0) the pending token with drafts."""
         if self.block is not None:
             block, done = self.block, self.block.num_computed
             return Span(block.sequence, block.num_prefix + done, block.tokens[done : done + num_prefill], False)
         start = self.job.layout.num_positions(self.num_computed)
         if self.pending is not None:
-            return Span(self.sequence, start, (self.pending,), wants_logits=True)
+            drafts = self._guess[:num_drafts]
+            self._num_guessed = len(drafts)
+            self.num_drafted += len(drafts)
+            filling = (self.pending,) * (num_drafts - len(drafts))
+            tokens = (self.pending, *drafts, *filling)
+            return Span(self.sequence, start, tokens, True, self.job.voice or None, num_drafts)
         end = self.num_computed + num_prefill
         tokens = self.job.request.tokens[self.num_computed : end]
-        return Span(self.sequence, start, tokens, wants_logits=end >= len(self.job.tokens))
+        return Span(self.sequence, start, tokens, wants_logits=end >= len(self.job.tokens), adapter=self.adapter)
 
-    def note_computed(self, num_tokens: int) -> None:
-        """The span was computed."""
+    def note_computed(self, span: Span) -> None:
+        """The span was computed. Its drafts count from when they turn out right."""
+        num_tokens = len(span.tokens) - span.num_drafts
         if self.block is not None:
             self.block.num_computed += num_tokens
         else:
             self.num_computed += num_tokens
             self.pending = None
 
-    def take(self, logits: Logits) -> TextEvent | None:
-        """Sample one token; sets `finish` where the answer ends. Raises EngineError on unusable logits."""
+    def take(self, span: Span, logits: Callable[[int], Logits]) -> Iterator[TextEvent]:
+        """Sample one token, and another one for each draft that it turns out to be; sets `finish` where the answer
+        ends. logits: of a row of the span. Raises EngineError on unusable logits."""
+        drafts = span.tokens[len(span.tokens) - span.num_drafts :]
+        for row in range(span.num_logits):
+            event = self._take_one(logits(row))
+            if event is not None:
+                yield event
+            if self.finish is not None or row == span.num_drafts or self.pending != drafts[row]:
+                return
+            self.num_computed += 1
+            self.num_accepted += row < self._num_guessed
+            self.pending = None
+
+    @property
+    def _guess(self) -> tuple[int, ...]:
+        return self.sampler.foreseen or (self.drafter.guess.tokens if self.drafter else ())
+
+    @property
+    def _offer(self) -> Offer:
+        room = min(self.job.max_tokens - self.num_answer - 1, MAX_DRAFTS)
+        if self.drafter is None or room <= 0:
+            return NO_OFFER
+        foreseen = self.sampler.foreseen[:room]
+        return Offer((1.0,) * len(foreseen) or self.drafter.gains(room), room)
+
+    def _take_one(self, logits: Logits) -> TextEvent | None:
         schema, request = self.job.schema, self.job.request
         token = self.sampler.choose(logits, schema.allowed() if schema else None)
         if not math.isfinite(logits[token]):
@@ -146,6 +191,8 @@ class Running:
             return self._show(self.text.finish())
         self.pending = token
         self.num_answer += 1
+        if self.drafter is not None:
+            self.drafter.push(token)
         self._num_unshown += 1
         if request.num_top_logprobs is not None:
             self._choices.append(describe_choice(logits, token, request.num_top_logprobs, self.pieces.piece))

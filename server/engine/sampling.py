@@ -65,6 +65,11 @@ class Sampler:
         self._num_along = self._num_along + 1 if token == favoured else -1
         return token
 
+    @property
+    def foreseen(self) -> tuple[int, ...]:
+        """What is going to follow, unless a mask forbids it: the rest of an answer that is settled."""
+        return self._sampling.leaning[self._num_along :] if self._num_along >= 0 and self._is_settled() else ()
+
     def _favoured(self) -> int | None:
         """The next token of the answer that is leaned to, while there is one."""
         return self._sampling.leaning[self._num_along] if 0 <= self._num_along < len(self._sampling.leaning) else None

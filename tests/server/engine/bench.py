@@ -8,6 +8,7 @@ from server.engine.core import EngineCore
 from server.engine.factfiles import FactStorage
 from server.engine.fake import FakeBackend, fake_vocabulary
 from server.engine.messages import Event, FailedEvent, FinishedEvent, TextEvent
+from server.engine.steptime import StepTable
 
 
 class Bench:
@@ -19,11 +20,12 @@ class Bench:
         shape: BackendShape,
         storage: FactStorage | None = None,
         prepare: Callable[[FakeBackend], object] = lambda _: None,
+        table: StepTable | None = None,
     ) -> None:
         self.backend = FakeBackend(shape)
         prepare(self.backend)
         self.events: list[Event] = []
-        self.core = EngineCore(self.backend, fake_vocabulary(), settings, self.events.append, storage)
+        self.core = EngineCore(self.backend, fake_vocabulary(), settings, self.events.append, storage, table)
         self.backend.batches.clear()
 
     def run(self, max_steps: int = 10_000) -> None:

@@ -25,6 +25,7 @@ def settings() -> EngineSettings:
             "max_queued": 8,
             "prefill_slice_tokens": 16,
             "turn_steps": 3,
+            "mix_brands": "off",
         }
     )
 

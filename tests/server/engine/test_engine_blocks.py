@@ -71,7 +71,7 @@ def facts(bench: Bench) -> FactStatus:
 
 
 def num_computed(bench: Bench, begin: int = 0) -> int:
-    return sum(len(span.tokens) for spans, _ in bench.backend.batches[begin:] for span in spans)
+    return sum(len(span.tokens) for spans in bench.backend.batches[begin:] for span in spans)
 
 
 def test_positions_of_blocks_lie_side_by_side() -> None:

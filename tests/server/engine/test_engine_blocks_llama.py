@@ -157,14 +157,14 @@ def test_restored_cells_give_the_very_numbers_of_computed_ones(stories_path: Pat
 
     def ask() -> Logits:
         backend.share(1, 2)
-        backend.decode([Span(2, 80, question, wants_logits=True)], None)
+        backend.decode([Span(2, 80, question, wants_logits=True)])
         return backend.logits(0).copy()
 
     for start in range(0, 20, 10):
-        backend.decode([Span(0, start, prefix[start : start + 10], wants_logits=False)], None)
+        backend.decode([Span(0, start, prefix[start : start + 10], wants_logits=False)])
     backend.copy_prefix(0, 1, 20)
-    backend.decode([Span(1, 20, block[:30], wants_logits=False)], None)
-    backend.decode([Span(1, 50, block[30:], wants_logits=False)], None)
+    backend.decode([Span(1, 20, block[:30], wants_logits=False)])
+    backend.decode([Span(1, 50, block[30:], wants_logits=False)])
     backend.forget_prefix(1, 20)
     backend.copy_prefix(0, 2, 20)
     computed, saved = ask(), backend.save(1)
@@ -182,7 +182,7 @@ def test_a_damaged_blob_is_an_error_and_leaves_nothing_behind(
     stories_path: Path, settings: EngineSettings, damage: Callable[[bytes], bytes]
 ) -> None:
     backend = LlamaBackend(stories_path, ContextShape.from_settings(settings))
-    backend.decode([Span(0, 0, tuple(range(10, 30)), wants_logits=False)], None)
+    backend.decode([Span(0, 0, tuple(range(10, 30)), wants_logits=False)])
     saved = backend.save(0)
     with pytest.raises(EngineError):
         backend.restore(1, damage(saved), 0, 20)

@@ -63,7 +63,7 @@ def test_a_long_prompt_is_read_in_slices_while_others_decode(make_bench: MakeBen
     bench.core.step()
     bench.core.submit(ask("long", "x" * 64, 5))
     bench.run()
-    sizes = [[len(span.tokens) for span in spans] for spans, _ in bench.backend.batches]
+    sizes = [[len(span.tokens) for span in spans] for spans in bench.backend.batches]
     assert [1, 16] in sizes
     assert all(sum(size for size in batch if size > 1) <= 16 for batch in sizes)
     assert bench.text("stream") == expected(ask("stream", "hi", 30))
@@ -94,7 +94,7 @@ def test_tokens_before_the_boundary_are_computed_by_the_base_and_shared_between_
     bench.run()
     assert bench.finished("b").num_cached_tokens == 18
     assert bench.text("b") == expected(ask("b", "facts facts facts question", 3, BRAND_B, 18))
-    by_adapter = {adapter for spans, adapter in bench.backend.batches if spans[0].start < 18}
+    by_adapter = {spans[0].adapter for spans in bench.backend.batches if spans[0].start < 18}
     assert by_adapter == {None}
 
 

@@ -230,11 +230,11 @@ def test_the_base_gives_the_same_numbers_however_it_is_batched(base_path: Path) 
     """Regression: logits moved by up to 1.1, because the attention kernel changed with the number of rows."""
     backend = LlamaBackend(base_path, ContextShape(256, 3, 128, 3))
     prompt, other = tuple(range(1_000, 1_096)), tuple(range(2_000, 2_020))
-    backend.decode([Span(0, 0, prompt, wants_logits=True)], None)
+    backend.decode([Span(0, 0, prompt, wants_logits=True)])
     whole = backend.logits(0).copy()
-    backend.decode([Span(1, 0, other, wants_logits=False)], None)
+    backend.decode([Span(1, 0, other, wants_logits=False)])
     for start in range(0, 96, 32):
-        backend.decode([Span(2, start, prompt[start : start + 32], wants_logits=True)], None)
+        backend.decode([Span(2, start, prompt[start : start + 32], wants_logits=True)])
     assert np.abs(backend.logits(0) - whole).max() < 1e-3
     backend.close()
 

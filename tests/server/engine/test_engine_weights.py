@@ -14,7 +14,7 @@ from server.engine.weights import Weights, refuse_unlocked
 
 def last_logits(path: Path, how: Weights) -> np.ndarray:
     backend = LlamaBackend(path, ContextShape(64, 2, 32, 2, weights=how))
-    backend.decode([Span(0, 0, tuple(range(5, 25)), wants_logits=True)], None)
+    backend.decode([Span(0, 0, tuple(range(5, 25)), wants_logits=True)])
     logits = backend.logits(0).copy()
     backend.close()
     return logits
