@@ -10,10 +10,10 @@ from pathlib import Path
 class Sample:
     """One request, or one batch of them at once (then with the time and tokens of the whole batch).
 
-    system: who answered. workload, case: what was asked; `size` says how much of it: chunks, or streams at once. turn: the
-    same for all systems that were asked the same thing at one time. first_seconds: to the first byte of text; of a
-    batch the median. seconds: to the last. num_tokens: of the answers. gap_seconds: the median between two pieces of
-    text. answers: their texts.
+    system: who answered. workload, case: what was asked; `size` says how much of it: chunks, or streams at once.
+    turn: the same for all systems that were asked the same thing at one time. first_seconds: to the first byte of text;
+    of a batch the median. seconds: to the last. num_tokens: of the answers. gap_seconds: the median between two pieces
+    of text. answers: their texts.
     """
 
     model: str
