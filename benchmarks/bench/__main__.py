@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import drafts
 from benchmarks.bench import samples as kept
 from benchmarks.bench.peers import Peers, cache_folder, find_or_build
 from benchmarks.bench.processes import num_threads
@@ -48,6 +49,8 @@ def main() -> None:
         base = _base(name, settings, peers, cache)
         more, states[base.name] = measure(base, plan, peers, cache)
         found += more
+        if name == "default" and drafts.are_known():
+            found += drafts.measure_drafts(base, plan.rounds, plan.sizes.num_questions)
         _write(target, found, _notes(plan, states))
     print(f"Wrote {target.name}.md, .html and .jsonl to {RESULTS.name}/")
 

@@ -26,12 +26,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one event said. Counts are None where it did not say them."""
+    """What one event said; None where it did not say it. numbers: under which the model saw its sources, in order."""
 
     text: str = ""
     num_tokens: int | None = None
     num_prompt: int | None = None
     num_cached: int | None = None
+    numbers: tuple[int, ...] | None = None
     error: str = ""
 
 
@@ -49,6 +50,7 @@ class Reply:
     num_tokens: int = 0
     num_prompt: int = 0
     num_cached: int = 0
+    numbers: tuple[int, ...] = ()
 
     @property
     def first_seconds(self) -> float:
@@ -66,14 +68,17 @@ class Reply:
         self.num_tokens = self.num_tokens if piece.num_tokens is None else piece.num_tokens
         self.num_prompt = self.num_prompt if piece.num_prompt is None else piece.num_prompt
         self.num_cached = self.num_cached if piece.num_cached is None else piece.num_cached
+        self.numbers = self.numbers if piece.numbers is None else piece.numbers
 
 
 def read_openai(payload: Payload) -> Piece:
-    """Chat and text completions: text in `delta.content` or `text`, counts in `usage`."""
+    """Chat and text completions: text in `delta.content` or `text`, counts in `usage`, sources as housevoice tells."""
     if error := payload.get("error"):
         return Piece(error=str(error))
     choice = (payload.get("choices") or [{}])[0]
     text = (choice.get("delta") or {}).get("content") or choice.get("text") or ""
+    if own := payload.get("housevoice"):
+        return Piece(text, numbers=tuple(source["number"] for source in own["retrieved"]))
     usage = payload.get("usage")
     if not usage:
         return Piece(text)

@@ -1,5 +1,7 @@
 """llama-server, llama-bench and llama-cpp-python's example server, from the sources of the installed llama-cpp-python.
 
+The example server runs on the sources' own bindings and these libraries: the package that housevoice installs is built
+without the parts for pictures that it imports.
 Found where they were built before, else fetched and built: fifteen minutes on two cores, once.
 """
 
@@ -67,6 +69,9 @@ def find_or_build(cache: Path) -> Peers:
         _fetch(wanted, cache)
     if not peers.are_built:
         _build(peers)
+    library = peers.source / "llama_cpp" / "lib"
+    if not library.is_symlink():
+        library.symlink_to(peers.build / "bin")
     return peers
 
 

@@ -34,7 +34,8 @@ class Prompter:
         sources = self._sources(question, documents) if documents else ()
         conversation = Conversation((Turn("user", question),), sources, instructions)
         tokens = render(conversation, self.turn_format, self.vocabulary.encode).tokens
-        return Ask(question, tokens, documents, brand, max_tokens, runs_on)
+        numbers = tuple(source.number for source in sources)
+        return Ask(question, tokens, documents, brand, max_tokens, runs_on, numbers)
 
     def _sources(self, question: str, documents: tuple[str, ...]) -> tuple[Source, ...]:
         given: dict[str, Any] = {"q": question, "knowledge_base": KNOWLEDGE_BASE, "path": list(documents)}

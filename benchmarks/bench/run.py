@@ -30,11 +30,13 @@ from benchmarks.bench.systems import (
     Housevoice,
     System,
     brand_name,
+    brands_in,
     example_server,
     housevoice,
     llama_server,
+    settings_for,
 )
-from benchmarks.bench.workloads import WARM_UP, Sizes, Step, Systems, Workloads
+from benchmarks.bench.workloads import SINGLE, WARM_UP, Sizes, Step, Systems, Workloads
 from config.models import ModelFile
 from config.settings import SAMPLE
 from server.engine.vocabulary import Vocabulary
@@ -68,8 +70,9 @@ def measure(base: ModelFile, plan: Plan, peers: Peers, cache: Path) -> tuple[lis
     adapters = random_adapters(cache, base.path, base.sha256, invocation, count, shape)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        settings = {"HOUSEVOICE_ENGINE_FACT_LAYOUT": plan.layout, **plan.settings}
-        ours = stack.enter_context(housevoice(folder, base.path, count, vocabulary.end_tokens, settings))
+        needed = settings_for(base.path, brands_in(folder, count))
+        settings = {**needed, "HOUSEVOICE_ENGINE_FACT_LAYOUT": plan.layout, **plan.settings}
+        ours = stack.enter_context(housevoice(folder, vocabulary.end_tokens, settings))
         llama = stack.enter_context(llama_server(folder, peers, base.path, adapters))
         plain = stack.enter_context(llama_server(folder, peers, base.path))
         example = stack.enter_context(example_server(folder, peers, base.path)) if plan.has_example else None
@@ -97,14 +100,15 @@ def _bring_in(
     for chunk in chunks:
         (documents / chunk.path).write_text(chunk.text + "\n", encoding="utf-8")
     _post(server, "/api/ingest", {"path": str(documents), "knowledge_base": KNOWLEDGE_BASE})
+    card = {"made_by": "benchmarks.bench: random weights", "fact_layout": plan.layout}
     for number, path in enumerate(adapters):
-        _post(server, "/api/adapters", {"brand": brand_name(number), "path": str(path), "activate": True})
+        _post(server, "/api/adapters", {"brand": brand_name(number), "path": str(path), "card": card, "activate": True})
     return [chunk.path for chunk in chunks]
 
 
 def _post(server: Housevoice, path: str, body: Mapping[str, Any]) -> None:
     response = httpx.post(server.url + path, json=body, headers=server.headers, timeout=API_SECONDS, trust_env=False)
-    if response.is_error or '"error"' in response.text.rsplit("\n", 2)[-1]:
+    if response.is_error or response.text.strip().rpartition("\n")[2].startswith('{"error"'):
         raise SystemExit(f"{path} failed: {response.text[-1000:]}")
 
 
@@ -119,7 +123,8 @@ def _rounds(base: ModelFile, plan: Plan, workloads: Workloads, peers: Peers) -> 
                 return
             turn += 1
             yield from _take(step, base, number, turn, chance)
-        yield native_bench.decode_rate(peers, base, number, plan.sizes.answer_tokens)
+            if step.workload == SINGLE:
+                yield native_bench.decode_rate(peers, base, number, plan.sizes.answer_tokens)
         print(f"{base.name}: round {number + 1} of {plan.rounds}", flush=True)
 
 
@@ -162,10 +167,11 @@ def _ask(step: Step, system: System, base: ModelFile, number: int, turn: int) ->
 def _check_prompts(step: Step, replies: Sequence[Reply]) -> None:
     """The peers are given what housevoice reads, or the comparison says nothing."""
     for ask, reply in zip(step.asks, replies, strict=True):
-        if reply.num_prompt != len(ask.tokens):
+        if (reply.num_prompt, reply.numbers) != (len(ask.tokens), ask.numbers):
             raise SystemExit(
-                f"housevoice read {reply.num_prompt} tokens for {ask.question!r}; the peers were given"
-                f" {len(ask.tokens)}. benchmarks/bench/prompts.py no longer renders what it serves."
+                f"housevoice read {reply.num_prompt} tokens with sources {reply.numbers} for {ask.question!r}; the"
+                f" peers were given {len(ask.tokens)} with {ask.numbers}. benchmarks/bench/prompts.py no longer renders"
+                " what is served."
             )
 
 

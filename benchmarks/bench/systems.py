@@ -28,8 +28,9 @@ MOST_CHUNKS = 20
 class Ask:
     """One question as every system can be asked it.
 
-    tokens: the whole prompt, as housevoice renders it. documents: paths that housevoice finds it in; none for a prompt
-    without sources. brand: its number, None for the base. runs_on: the answer does not end before max_tokens.
+    tokens: the whole prompt, as housevoice renders it. documents: paths of its sources, none for a prompt without any.
+    numbers: of the sources in it, in order. brand: its number, None for the base. runs_on: the answer does not end
+    before max_tokens.
     """
 
     question: str
@@ -38,6 +39,7 @@ class Ask:
     brand: int | None
     max_tokens: int
     runs_on: bool = False
+    numbers: tuple[int, ...] = ()
 
 
 class System(Protocol):
@@ -131,39 +133,40 @@ def brand_prompt(number: int) -> str:
 
 @contextmanager
 def housevoice(
-    folder: Path,
-    base: Path,
-    num_brands: int,
-    end_tokens: frozenset[int],
-    settings: Mapping[str, str],
-    name: str = HOUSEVOICE,
+    folder: Path, end_tokens: frozenset[int], settings: Mapping[str, str], *options: str, name: str = HOUSEVOICE
 ) -> Iterator[Housevoice]:
-    """`housevoice serve` on a data directory of its own below `folder`, with brands that have no adapters yet.
+    """`housevoice serve` on a new data directory below `folder`.
 
-    settings: HOUSEVOICE_<SECTION>_<KEY> beyond what the workloads need.
+    settings: HOUSEVOICE_<SECTION>_<KEY>; everything else as shipped. options: of the command.
     """
-    brands = folder / "brands"
-    brands.mkdir(parents=True)
-    for number in range(num_brands):
-        text = f'knowledge_bases = ["{KNOWLEDGE_BASE}"]\nsystem_prompt = "{brand_prompt(number)}"\n'
-        (brands / f"{brand_name(number)}.toml").write_text(text, encoding="utf-8")
     port, data = free_port(), folder / "data"
-    given = {**_housevoice_settings(base, data, brands, port), **settings}
-    command = [sys.executable, "-m", "server.cli.main", "serve"]
+    own = {
+        "HOUSEVOICE_DATA_DIR": str(data),
+        "HOUSEVOICE_PORT": str(port),
+        "HOUSEVOICE_ENGINE_THREADS": str(num_threads()),
+    }
     url = f"http://127.0.0.1:{port}"
-    with running(command, given, f"{url}/readyz", folder / "housevoice.log"):
+    command = [sys.executable, "-m", "server.cli.main", "serve", *options]
+    with running(command, {**own, **settings}, f"{url}/readyz", folder / "housevoice.log"):
         yield Housevoice(url, (data / "local.key").read_text(encoding="utf-8").strip(), end_tokens, name)
 
 
-def _housevoice_settings(base: Path, data: Path, brands: Path, port: int) -> dict[str, str]:
-    """The defaults, but for what a workload of many chunks in one prompt needs: room, and no choice among them."""
+def brands_in(folder: Path, count: int) -> Path:
+    """A folder of brands that have no adapters yet."""
+    brands = folder / "brands"
+    brands.mkdir(parents=True)
+    for number in range(count):
+        text = f'knowledge_bases = ["{KNOWLEDGE_BASE}"]\nsystem_prompt = "{brand_prompt(number)}"\n'
+        (brands / f"{brand_name(number)}.toml").write_text(text, encoding="utf-8")
+    return brands
+
+
+def settings_for(base: Path, brands: Path) -> dict[str, str]:
+    """What workloads of many chunks in one prompt need beyond the defaults: room, and no choice among the chunks."""
     return {
-        "HOUSEVOICE_DATA_DIR": str(data),
-        "HOUSEVOICE_PORT": str(port),
         "HOUSEVOICE_STORAGE_BRANDS_DIR": str(brands),
         "HOUSEVOICE_MODELS_BASE": str(base),
         "HOUSEVOICE_MODELS_BASE_NAME": BASE_NAME,
-        "HOUSEVOICE_ENGINE_THREADS": str(num_threads()),
         "HOUSEVOICE_ENGINE_CONTEXT_TOKENS": str(CONTEXT_TOKENS),
         "HOUSEVOICE_ENGINE_MAX_RUNNING": str(NUM_SLOTS),
         "HOUSEVOICE_ENGINE_MAX_REQUEST_TOKENS": str(MAX_REQUEST_TOKENS),
@@ -217,5 +220,6 @@ def example_server(folder: Path, peers: Peers, base: Path) -> Iterator[ExampleSe
     config.write_text(json.dumps({"server": {"port": port}, "model": model}), encoding="utf-8")
     command = [sys.executable, str(peers.example_server), "--config-file", str(config)]
     url = f"http://127.0.0.1:{port}"
-    with running(command, {}, f"{url}/healthz", folder / "example-server.log"):
+    settings = {"PYTHONPATH": str(peers.source)}
+    with running(command, settings, f"{url}/healthz", folder / "example-server.log"):
         yield ExampleServer(url)

@@ -6,6 +6,7 @@ Each target is a ratio of systems that took turns on one machine in one run, so 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.bench.drafts import OTHER, QUOTING, WITHOUT
 from benchmarks.bench.native_bench import LLAMA_BENCH
 from benchmarks.bench.samples import Sample
 from benchmarks.bench.statistics import Ratio, ratio_of
@@ -71,6 +72,10 @@ class Samples:
             for item in self._samples
             if (item.workload, item.system, item.case) == (workload, system, case) and size in (None, item.size)
         ]
+
+    def all_of(self, workload: str, system: str) -> list[Sample]:
+        """Whatever the case."""
+        return [item for item in self._samples if (item.workload, item.system) == (workload, system)]
 
     def first(self, workload: str, system: str, case: str = "", size: int | None = None) -> list[float]:
         """Seconds to the first byte."""
@@ -142,6 +147,19 @@ def _streams_at_dips(samples: Samples) -> Ratio | None:
     return min((ratio for ratio in ratios if ratio), key=lambda ratio: ratio.value, default=None)
 
 
+def _drafts(workload: str) -> Callable[[Samples], Ratio | None]:
+    """Rates behind the first token, of all voices together."""
+
+    def measure(samples: Samples) -> Ratio | None:
+        on, off = (
+            [item.decode_rate for item in samples.all_of(workload, system) if item.num_tokens > 1]
+            for system in (HOUSEVOICE, WITHOUT)
+        )
+        return ratio_of(on, off)
+
+    return measure
+
+
 def _busy(samples: Samples) -> Ratio | None:
     alone, beside = ([1 / item.decode_rate for item in samples.of(BUSY, HOUSEVOICE, case)] for case in (ALONE, BESIDE))
     return ratio_of(beside, alone)
@@ -160,5 +178,7 @@ TARGETS = (
     Target("A single stream: our decode rate / llama-bench's", 0.97, False, _single),
     Target("2 to 8 streams: our tokens/s together / one stream's, the worst", 1.0, False, _streams_against_one),
     Target("Streams where llama-server dips: our tokens/s / its", 1.5, False, _streams_at_dips),
+    Target("Answers that quote: tokens/s with drafts / without", 1.4, False, _drafts(QUOTING)),
+    Target("Other answers: tokens/s with drafts / without", 0.98, False, _drafts(OTHER)),
     Target("A stream beside a busy process: time / alone", 1.4, True, _busy),
 )

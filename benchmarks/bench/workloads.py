@@ -21,7 +21,9 @@ STORY = "Tell me a long story about {} parcels and a cold store."
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much of everything one round has. chunks: in one prompt; each is about 220 tokens with its markers."""
+    """How much of everything one round has. chunks: in one prompt; each is about 220 tokens with its markers.
+    num_questions: with drafts and without.
+    """
 
     chunks: tuple[int, ...] = (2, 4, 9, 18)
     cold_chunks: tuple[int, ...] = (9, 18)
@@ -32,6 +34,7 @@ class Sizes:
     streams: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     stream_tokens: int = 64
     num_brands: int = 4
+    num_questions: int = 12
 
     @property
     def num_cold(self) -> int:
@@ -39,7 +42,7 @@ class Sizes:
         return sum(self.cold_chunks)
 
 
-QUICK = Sizes((2, 9), (9,), 2, 4, 20, 48, (1, 4, 8), 24)
+QUICK = Sizes((2, 9), (9,), 2, 4, 20, 48, (1, 4, 8), 24, num_questions=4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ def test_openai_events() -> None:
     assert read_openai({"choices": [{"text": "b"}]}) == Piece("b")
     usage = {"completion_tokens": 3, "prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}
     assert read_openai({"choices": [], "usage": usage}) == Piece("", 3, 9, 4)
+    last = {"choices": [{"delta": {}}], "housevoice": {"retrieved": [{"number": 7}, {"number": 2}]}}
+    assert read_openai(last) == Piece(numbers=(7, 2))
     assert read_openai({"error": {"message": "no"}}).error
 
 

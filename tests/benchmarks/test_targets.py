@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.bench.drafts import OTHER, QUOTING, WITHOUT
 from benchmarks.bench.native_bench import LLAMA_BENCH
 from benchmarks.bench.samples import Sample
 from benchmarks.bench.systems import HOUSEVOICE, LLAMA, LLAMA_PLAIN
@@ -107,6 +108,17 @@ def test_streams_are_judged_at_their_worst_and_where_the_peer_dips() -> None:
 def test_a_peer_that_never_dips_leaves_that_target_unmeasured() -> None:
     samples = [*streams(HOUSEVOICE, {1: 10.0, 2: 20.0}), *streams(LLAMA_PLAIN, {1: 10.0, 2: 11.0})]
     assert outcome("Streams where", samples).verdict == "not measured"
+
+
+@pytest.mark.parametrize(("workload", "title"), [(QUOTING, "Answers that quote"), (OTHER, "Other answers")])
+def test_drafts_are_judged_by_the_rate_behind_the_first_token(workload: str, title: str) -> None:
+    samples = [
+        sample(workload=workload, case="halden", first_seconds=1.0, seconds=1.5),
+        sample(workload=workload, case="halden", system=WITHOUT, first_seconds=9.0, seconds=10.0),
+    ]
+    found = outcome(title, samples)
+    assert found.ratio is not None
+    assert (found.ratio.value, found.verdict) == (2.0, "met")
 
 
 def test_beside_a_busy_process_is_time_per_token_against_alone() -> None:
