@@ -7,6 +7,7 @@ import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ ATTENTION = ("attn_q", "attn_k", "attn_v")
 LINEAR = (*ATTENTION, "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 ADAPTER_SCALE = 0.002
 """Of random B weights: what is said stays close to what the base says."""
+
+Writer = Any
+"""A gguf.GGUFWriter; the package ships no types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def _write_qwen(path: Path, shape: Qwen2Shape, vocabulary: Path) -> None:
     _finish(writer)
 
 
-def _copy_tokenizer(writer: "object", vocabulary: Path) -> int:
+def _copy_tokenizer(writer: Writer, vocabulary: Path) -> int:
     """All that says how text becomes tokens, with ChatML as the template. Returns the number of tokens."""
     import gguf
 
@@ -109,10 +113,10 @@ def _copy_tokenizer(writer: "object", vocabulary: Path) -> int:
         if not item.name.startswith(TOKENIZER) or item.name == TEMPLATE_KEY:
             continue
         if item.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_array(item.name, item.contents())  # type: ignore[attr-defined]  # a GGUFWriter, see above
+            writer.add_array(item.name, item.contents())
         else:
-            writer.add_key_value(item.name, item.contents(), item.types[0])  # type: ignore[attr-defined]
-    writer.add_chat_template(CHATML)  # type: ignore[attr-defined]
+            writer.add_key_value(item.name, item.contents(), item.types[0])
+    writer.add_chat_template(CHATML)
     return len(reader.fields["tokenizer.ggml.tokens"].contents())
 
 
@@ -175,6 +179,8 @@ def _write_adapter(path: Path, base: GgufHeader, invocation: list[int], shape: A
     _finish(writer)
 
 
-def _finish(writer: "object") -> None:
-    for step in ("write_header_to_file", "write_kv_data_to_file", "write_tensors_to_file", "close"):
-        getattr(writer, step)()
+def _finish(writer: Writer) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

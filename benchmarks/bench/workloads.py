@@ -3,9 +3,9 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from benchmarks.bench.pool import question, zipf_draw
-from benchmarks.bench.prompts import Prompter
 from benchmarks.bench.systems import Ask, System
 
 WARM_UP, WARM, COLD, SWITCH = "warm-up", "warm", "cold", "switch"
@@ -67,10 +67,17 @@ class Systems:
     example: System | None
 
 
+class MakesAsks(Protocol):
+    def ask(
+        self, question: str, documents: tuple[str, ...], brand: int | None, max_tokens: int, *, runs_on: bool = False
+    ) -> Ask:
+        """The question with the prompt that housevoice will read for it."""
+
+
 class Workloads:
     """The steps of each round, the same for one seed. paths: of all chunks, the pool's first."""
 
-    def __init__(self, prompter: Prompter, systems: Systems, sizes: Sizes, paths: Sequence[str], seed: int) -> None:
+    def __init__(self, prompter: MakesAsks, systems: Systems, sizes: Sizes, paths: Sequence[str], seed: int) -> None:
         self._prompter = prompter
         self._systems = systems
         self._sizes = sizes
