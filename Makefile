@@ -16,7 +16,7 @@ SAMPLE_ADAPTERS := $(foreach brand,halden pipkin,--adapter config/sample/adapter
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help install install-dev run test test-slow check format lint type imports bench bench-retrieval train-sample lock image clean
+.PHONY: help install install-dev run test test-slow check format lint type imports bench bench-quick bench-streams bench-retrieval train-sample lock image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,7 +65,13 @@ type: $(INSTALLED_DEV)
 imports: $(INSTALLED_DEV) ## the import contracts
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED_DEV) ## sixteen streams together against one after another (start the sample server first)
+bench: $(INSTALLED_DEV) ## housevoice beside llama-server and another peer, on three models: hours, on an idle machine
+	$(BIN)/python -m benchmarks.bench
+
+bench-quick: $(INSTALLED_DEV) ## the same in five minutes, on the default base (the peers build once before)
+	$(BIN)/python -m benchmarks.bench --quick
+
+bench-streams: $(INSTALLED_DEV) ## sixteen streams together against one after another (start the sample server first)
 	$(BIN)/python -m benchmarks.engine_streams $(SAMPLE_ADAPTERS) --save
 	$(BIN)/python -m benchmarks.company_streams --save
 

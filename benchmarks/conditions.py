@@ -21,9 +21,15 @@ def conditions() -> str:
             f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             f"- machine: {os.cpu_count()} cores, {platform.machine()}, load average {load} at the end",
             f"- versions: Python {platform.python_version()}, {versions}",
-            f"- command: `python -m benchmarks.{Path(sys.argv[0]).stem} {shlex.join(map(_shown, sys.argv[1:]))}`",
+            f"- command: `python -m benchmarks.{_module()} {shlex.join(map(_shown, sys.argv[1:]))}`",
         ]
     )
+
+
+def _module() -> str:
+    """A package is run by its `__main__`."""
+    script = Path(sys.argv[0])
+    return script.parent.name if script.stem == "__main__" else script.stem
 
 
 def _shown(argument: str) -> str:

@@ -1,0 +1,48 @@
+"""The prompt that housevoice will render for a question, made beforehand so that the peers get the same one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from pydantic import TypeAdapter
+
+from benchmarks.bench.systems import KNOWLEDGE_BASE, Ask, Housevoice, brand_prompt
+from config.prompt import Conversation, Source, Turn, TurnFormat, render
+from server.candidates import RetrievedSource
+from server.engine.vocabulary import Vocabulary
+from server.numbering import with_lasting_numbers
+
+SOURCES = TypeAdapter(tuple[RetrievedSource, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Prompter:
+    """layout: how the server reads sources, and so how it numbers them. Asking it for what it would retrieve reads
+    nothing into its engine.
+    """
+
+    server: Housevoice
+    vocabulary: Vocabulary
+    turn_format: TurnFormat
+    layout: str
+    _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False), repr=False)
+
+    def ask(
+        self, question: str, documents: tuple[str, ...], brand: int | None, max_tokens: int, *, runs_on: bool = False
+    ) -> Ask:
+        instructions = "" if brand is None else brand_prompt(brand)
+        sources = self._sources(question, documents) if documents else ()
+        conversation = Conversation((Turn("user", question),), sources, instructions)
+        tokens = render(conversation, self.turn_format, self.vocabulary.encode).tokens
+        numbers = tuple(source.number for source in sources)
+        return Ask(question, tokens, documents, brand, max_tokens, runs_on, numbers)
+
+    def _sources(self, question: str, documents: tuple[str, ...]) -> tuple[Source, ...]:
+        given: dict[str, Any] = {"q": question, "knowledge_base": KNOWLEDGE_BASE, "path": list(documents)}
+        response = self._client.get(f"{self.server.url}/api/search", params=given, headers=self.server.headers)
+        response.raise_for_status()
+        found = SOURCES.validate_python(response.json()["sources"])
+        if len(found) != len(documents):
+            raise SystemExit(f"{len(found)} of {len(documents)} documents were found for {question!r}.")
+        numbered = with_lasting_numbers(found) if self.layout == "blocks" else found
+        return tuple(Source(item.number, item.document.title, item.heading, item.text) for item in numbered)
