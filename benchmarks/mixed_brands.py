@@ -143,7 +143,7 @@ def report(arguments: argparse.Namespace, base: str, comparisons: list[Compariso
             "|---|---|---|---|---|---|---|",
             *(comparison.row for comparison in comparisons),
             "",
-            f"The engine's own trial (two voices, four rows each): {tried}. It ran {state}.",
+            f"The engine's own trial (two voices, four rows each, processor time): {tried}. It ran {state}.",
             f"{arguments.rounds} rounds, alternating; adapters of rank {RANK} on all linear layers.",
             "",
             conditions(),

@@ -13,7 +13,7 @@ def mix_metrics(mixing: MixStatus) -> Iterator[Metric]:
     state = GaugeMetricFamily("housevoice_brands_mixed", text, labels=["reason"])
     state.add_metric([mixing.note], mixing.is_on)
     yield state
-    text = "A step of two voices when it was tried, in turns (apart) and in one batch (together)"
+    text = "Processor time of a step of two voices when it was tried, in turns (apart) and in one batch (together)"
     tried = GaugeMetricFamily("housevoice_brands_step_seconds", text, labels=["way"])
     tried.add_metric(["apart"], mixing.apart_seconds)
     tried.add_metric(["together"], mixing.together_seconds)

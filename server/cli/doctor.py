@@ -213,7 +213,7 @@ def mixing_finding(mixing: dict[str, Any]) -> Finding:
     if not mixing["is_on"]:
         return Finding("brands", Verdict.FINE, f"take turns: {mixing['note']}")
     apart, together = mixing["apart_seconds"] * 1e3, mixing["together_seconds"] * 1e3
-    tried = f"a step of two voices took {together:.0f} ms together, {apart:.0f} ms in turns"
+    tried = f"a step of two voices took {together:.0f} ms of processor time together, {apart:.0f} ms in turns"
     return Finding("brands", Verdict.FINE, f"share batches: {tried}; {mixing['num_batches']} so far")
 
 

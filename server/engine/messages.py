@@ -186,8 +186,8 @@ class DraftStatus:
 class MixStatus:
     """Do brands share batches? note: why they take turns instead; empty where they do not.
 
-    apart_seconds, together_seconds: what a step of two voices took in turns and in one batch, four rows each, when it
-    was tried; 0 before. num_batches: batches of several voices so far.
+    apart_seconds, together_seconds: processor time of a step of two voices, four rows each, in turns and in one batch,
+    when it was tried; 0 before. num_batches: batches of several voices so far.
     """
 
     is_on: bool = False

@@ -32,7 +32,9 @@ MAX_TOKENS = 3 * (SMALLEST_PROMPT + 3)
 
 @dataclass(frozen=True, slots=True)
 class MixTimes:
-    """Seconds of a decode step of two voices with four rows each: one after the other, and in one batch."""
+    """Seconds of processor time of a decode step of two voices with four rows each: one after the other, and in one
+    batch. Not of the clock's time, so that what others compute meanwhile does not decide.
+    """
 
     apart: float
     together: float
@@ -94,9 +96,9 @@ def _step_seconds(backend: EngineBackend, voices: Sequence[Voice], turn_steps: i
             Span(sequence, 0, _tokens(NUM_ROWS), wants_logits=True, adapter=voice)
             for sequence, voice in zip(backend.spare_sequences, voices, strict=False)
         ]
-        begin = time.perf_counter()
+        begin = time.process_time()
         backend.decode(spans)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     switch, steady = seconds
     return steady if turn_steps is None else steady + max(0.0, switch - steady) / turn_steps
 

@@ -16,7 +16,7 @@ ON = MixStatus(is_on=True, apart_seconds=0.04, together_seconds=0.025, num_batch
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (ON, "share batches: a step of two voices took 25 ms together, 40 ms in turns; 7 so far"),
+        (ON, "share batches: a step of two voices took 25 ms of processor time together, 40 ms in turns; 7 so far"),
         (MixStatus(note="ggml_init gives no memory"), "take turns: ggml_init gives no memory"),
     ],
 )
