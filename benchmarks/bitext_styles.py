@@ -302,12 +302,14 @@ def _table(found: Mapping[str, Sequence[Asked]]) -> list[str]:
     lines = [
         "# Two voices from Bitext's data",
         "",
-        "| system | its own style | fact survives, of those given | of all | another number | refused | words |",
-        "|---|---|---|---|---|---|---|",
+        "| system | own style, of those answered | of all | fact survives, of those given | of all | another number"
+        " | refused | words |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, asked in found.items():
         words = sorted(len(item.text.split()) for item in asked)[len(asked) // 2]
         cells = [
+            mean([item.is_own_style for item in asked if not item.is_refusal]),
             mean([item.is_own_style for item in asked]),
             mean([item.has_fact for item in asked if item.is_given]),
             mean([item.has_fact for item in asked]),
@@ -328,7 +330,7 @@ def _notes(found: Mapping[str, Sequence[Asked]], judged: float) -> list[str]:
         "",
         f"The judge names the style of Bitext's own held-out answers right in {judged:.1%}. {len(first)} requests;"
         f" for {sum(item.is_given for item in first)} of them a source held the right desk's number (given); the others"
-        " found other desks' pages, or nothing above the relevance floor.",
+        " found other desks' pages, or nothing above the relevance floor, which is refused in the brand's fixed words.",
         "Shares with 95 % bootstrap intervals; words: median of an answer.",
         "",
     ]
