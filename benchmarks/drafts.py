@@ -197,7 +197,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
 def report(base: str, status: EngineStatus, pairs: Sequence[Pair]) -> str:
     rows = []
     for workload in WORKLOADS:
-        found = [pair for pair in pairs if pair.workload == workload]
+        found = [pair for pair in pairs if pair.workload == workload and pair.plain]
         if found:
             plain, drafted = (statistics.median(getattr(pair, name) for pair in found) for name in ("plain", "drafted"))
             ratios = [pair.drafted / pair.plain for pair in found]
