@@ -216,7 +216,7 @@ class AdapterRows:
         """Raises EngineError where a mixed batch was computed without being rewired, so that its numbers are wrong."""
         self._graph.set_callback(context, None)
         was_mixed, self._rows = self._rows is not None and is_computed, None
-        if was_mixed and (not self._parts):
+        if was_mixed and not self._parts:
             self.problem = self.problem or "the graph does not hold what adapters add"
         if was_mixed and self.problem:
             raise EngineError(f"Brands cannot be mixed in a batch: {self.problem}.")
