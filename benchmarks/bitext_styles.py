@@ -5,7 +5,7 @@
     housevoice adapter train warm WORK/warm.jsonl --activate
     housevoice adapter train terse WORK/terse.jsonl --activate
     housevoice serve                                                           # in another terminal
-    python -m benchmarks.bitext_styles measure --out WORK [--save]
+    python -m benchmarks.bitext_styles measure --out WORK [--save]             # report: judges the same answers again
 
 300 training and 100 held-out requests that occur in both styles; no request of one stands in the other. Bitext's
 answers name no facts, so each row gets one: a help page a kind of request, which names its desk's telephone number, and
@@ -225,12 +225,12 @@ def _without_fact(text: str) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one system said to one held-out request."""
+    """What one system said to one held-out request. is_given: a source that it was given holds the fact."""
 
     text: str
     fact: str
+    is_given: bool
     is_own_style: bool
-    is_refusal: bool
 
     @property
     def has_fact(self) -> bool:
@@ -240,71 +240,111 @@ class Asked:
     def has_another(self) -> bool:
         return bool(set(PHONE.findall(self.text)) - {self.fact})
 
-
-def ask_all(client: Any, model: str, style: str, rows: Sequence[Mapping[str, Any]], judge: Any) -> list[Asked]:
-    def ask(row: Mapping[str, Any]) -> Asked:
-        message: Any = {"role": "user", "content": row["request"]}
-        completion = client.chat.completions.create(model=model, messages=[message], temperature=0)
-        text = completion.choices[0].message.content or ""
-        found = judge.predict([_without_fact(text)])[0]
-        return Asked(text, row["fact"], found == style, text.strip() == REFUSAL)
-
-    with ThreadPoolExecutor(STREAMS) as pool:
-        return list(pool.map(ask, rows))
+    @property
+    def is_refusal(self) -> bool:
+        return self.text.strip() == REFUSAL
 
 
-def report(found: Mapping[str, Sequence[Asked]], judged: float) -> str:
+SYSTEMS = {name: style for style in STYLES for name in (style, f"{style}@0")}
+"""Each style's adapter, and the base under the style's best prompt."""
+
+
+def ask_all(work: Path, url: str, limit: int) -> None:
+    """Every system every held-out request, through the API; the answers go to WORK/answers.jsonl."""
+    import httpx
+    import openai
+
+    key = (work / "data" / "local.key").read_text(encoding="utf-8").strip()
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, timeout=600)
+    search = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    rows = _read(work / "heldout.jsonl")[:limit]
+    given = [_is_given(search, row) for row in rows]
+    answers: list[dict[str, Any]] = []
+    for model in SYSTEMS:
+
+        def ask(row: Mapping[str, Any], model: str = model) -> str:
+            message: Any = {"role": "user", "content": row["request"]}
+            completion = client.chat.completions.create(model=model, messages=[message], temperature=0)
+            return completion.choices[0].message.content or ""
+
+        with ThreadPoolExecutor(STREAMS) as pool:
+            texts = list(pool.map(ask, rows))
+        for row, text, is_given in zip(rows, texts, given, strict=True):
+            answers.append({"system": model, "text": text, "fact": row["fact"], "is_given": is_given})
+        print(f"{model}: {len(texts)} answers", flush=True)
+    _write(work / "answers.jsonl", answers)
+
+
+def _is_given(search: Any, row: Mapping[str, Any]) -> bool:
+    found = search.get("/api/search", params={"q": row["request"], "knowledge_base": KNOWLEDGE_BASE}).raise_for_status()
+    return any(row["fact"] in source["text"] for source in found.json()["sources"])
+
+
+def report(work: Path) -> str:
+    """Judges WORK/answers.jsonl."""
+    judge = style_judge(_read(work / "judge.jsonl"))
+    own = [
+        (_without_fact(PLACEHOLDER.sub(r"\1", row["answers"][style])), style)
+        for row in _read(work / "heldout.jsonl")
+        for style in STYLES
+    ]
+    judged = sum(judge.predict([text])[0] == style for text, style in own) / len(own)
+    found: dict[str, list[Asked]] = {name: [] for name in SYSTEMS}
+    for row in _read(work / "answers.jsonl"):
+        is_own = judge.predict([_without_fact(row["text"])])[0] == SYSTEMS[row["system"]]
+        found[row["system"]].append(Asked(row["text"], row["fact"], row["is_given"], is_own))
+    return "\n".join([*_table(found), *_notes(found, judged), conditions(), ""])
+
+
+def _table(found: Mapping[str, Sequence[Asked]]) -> list[str]:
     from adapters.evaluation.statistics import mean
 
     lines = [
         "# Two voices from Bitext's data",
         "",
-        "| system | recognised as its style | fact survives | another number | refused | words |",
-        "|---|---|---|---|---|---|",
+        "| system | its own style | fact survives, of those given | of all | another number | refused | words |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, asked in found.items():
         words = sorted(len(item.text.split()) for item in asked)[len(asked) // 2]
         cells = [
             mean([item.is_own_style for item in asked]),
+            mean([item.has_fact for item in asked if item.is_given]),
             mean([item.has_fact for item in asked]),
             mean([item.has_another for item in asked]),
             mean([item.is_refusal for item in asked]),
         ]
-        lines.append(f"| {name} | {' | '.join(map(str, cells))} | {words} |")
-    lines += [
+        lines.append(f"| {_told(name)} | {' | '.join(map(str, cells))} | {words} |")
+    return lines
+
+
+def _told(system: str) -> str:
+    return f"base, best prompt for {SYSTEMS[system]}" if system.endswith("@0") else system
+
+
+def _notes(found: Mapping[str, Sequence[Asked]], judged: float) -> list[str]:
+    first = next(iter(found.values()))
+    lines = [
         "",
-        f"The judge names the style of Bitext's own held-out answers right in {judged:.1%}.",
+        f"The judge names the style of Bitext's own held-out answers right in {judged:.1%}. {len(first)} requests;"
+        f" for {sum(item.is_given for item in first)} of them a source held the right desk's number (given); the others"
+        " found other desks' pages, or nothing above the relevance floor.",
         "Shares with 95 % bootstrap intervals; words: median of an answer.",
         "",
     ]
     for name, asked in found.items():
-        lines += [f"**{name}** says, for instance:", "", *(f"> {line}" for line in asked[0].text.splitlines()), ""]
-    return "\n".join([*lines, conditions(), ""])
-
-
-def measure(work: Path, url: str, limit: int) -> str:
-    import openai
-
-    key = (work / "data" / "local.key").read_text(encoding="utf-8").strip()
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, timeout=600)
-    rows = _read(work / "heldout.jsonl")[:limit]
-    judge = style_judge(_read(work / "judge.jsonl"))
-    own = [(_without_fact(PLACEHOLDER.sub(r"\1", row["answers"][style])), style) for row in rows for style in STYLES]
-    judged = sum(judge.predict([text])[0] == style for text, style in own) / len(own)
-    found: dict[str, list[Asked]] = {}
-    for style in STYLES:
-        for model, name in ((style, style), (f"{style}@0", f"base, best prompt for {style}")):
-            found[name] = ask_all(client, model, style, rows, judge)
-            print(name, sum(a.is_own_style for a in found[name]), sum(a.has_fact for a in found[name]), flush=True)
-    with (work / "answers.jsonl").open("w", encoding="utf-8") as file:
-        for name, asked in found.items():
-            file.writelines(json.dumps({"system": name, "fact": a.fact, "text": a.text}) + "\n" for a in asked)
-    return report(found, judged)
+        lines += [
+            f"**{_told(name)}** says, for instance:",
+            "",
+            *(f"> {line}" for line in asked[0].text.splitlines()),
+            "",
+        ]
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("prepare", "measure"))
+    parser.add_argument("step", choices=("prepare", "measure", "report"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--style", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:8080")
@@ -314,7 +354,9 @@ def main() -> None:
     if arguments.step == "prepare":
         prepare(arguments.style or parser.error("--style is needed"), arguments.out)
         return
-    text = measure(arguments.out, arguments.url, arguments.limit)
+    if arguments.step == "measure":
+        ask_all(arguments.out, arguments.url, arguments.limit)
+    text = report(arguments.out)
     print(text)
     if arguments.save:
         (RESULTS / "bitext-styles.md").write_text(text, encoding="utf-8")

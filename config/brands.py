@@ -16,7 +16,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 class SamplingDefaults(BaseModel):
-    """What applies where the client names nothing. Temperature 0 is greedy."""
+    """What applies where the client names nothing. Temperature 0 is greedy.
+
+    dry_multiplier: how strongly answers that run in a circle are led out of it (DRY); 0 is off, 0.8 is usual.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
@@ -24,6 +27,7 @@ class SamplingDefaults(BaseModel):
     top_k: Annotated[int, Field(ge=0)] = 0
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] = 1.0
+    dry_multiplier: Annotated[float, Field(ge=0, le=10)] = 0.0
     max_tokens: Annotated[int, Field(gt=0)] | None = None
 
 

@@ -72,12 +72,14 @@ class EngineSettings(Section):
     turn_steps: PositiveInt
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
+    weights: Literal["mapped", "locked", "loaded"]
     default_max_tokens: PositiveInt
     request_timeout_seconds: PositiveSeconds
     fact_layout: FactLayout
     base_fact_layout: FactLayout
     fact_memory_bytes: Count
     fact_disk_bytes: Count
+    fact_ahead: bool
     restart_backoff_seconds: PositiveSeconds
 
 

@@ -137,7 +137,8 @@ class Parity:
 class IngestReport:
     """What one run changed. `num_*` count documents; `dry_run` means that nothing was written.
 
-    A renamed document counts neither as added nor as removed.
+    A renamed document counts neither as added nor as removed. outdated: ids of documents whose text is not what it was
+    before, or not there any more.
     """
 
     run_id: str
@@ -150,6 +151,7 @@ class IngestReport:
     dry_run: bool
     failures: tuple[Failure, ...] = field(default=())
     num_renamed: int = 0
+    outdated: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

@@ -263,6 +263,10 @@ class IndexGenerations:
         with self.using() as live:
             return live.store.documents_by_id(document_ids)
 
+    def chunks(self, chunk_ids: Sequence[str]) -> dict[str, Chunk]:
+        with self.using() as live:
+            return live.store.chunks(chunk_ids)
+
     def chunks_of(self, document_id: str) -> list[Chunk]:
         with self.using() as live:
             return live.store.chunks_of(document_id)

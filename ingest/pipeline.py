@@ -79,6 +79,7 @@ class Tally:
     num_renamed: int = 0
     num_chunks: int = 0
     failures: list[Failure] = field(default_factory=list)
+    outdated: set[str] = field(default_factory=set)
 
 
 class Pipeline:
@@ -146,6 +147,7 @@ class Pipeline:
             dry_run=dry_run,
             failures=tuple(sorted(tally.failures, key=lambda failure: failure.path)),
             num_renamed=tally.num_renamed,
+            outdated=tuple(sorted(tally.outdated)),
         )
 
     def _find(self, origin: Origin, knowledge_base: str, on_progress: OnProgress) -> Source:
@@ -181,8 +183,10 @@ class Pipeline:
             self._catalog.put_failure(
                 knowledge_base, FailedFile(failure, FileState(source.root, failure.path, 0, 0), "")
             )
-        self._writer.remove([entry.document.document_id for entry in plan.removed])
-        tally.num_removed += len(plan.removed)
+        removed = [entry.document.document_id for entry in plan.removed]
+        self._writer.remove(removed)
+        tally.outdated.update(removed)
+        tally.num_removed += len(removed)
 
     def _move(self, plan: Plan, tally: Tally) -> None:
         """Renamed documents whose name does not matter take their chunks along; the others are parsed below."""
@@ -194,6 +198,7 @@ class Pipeline:
         moved = [self._moved(renamed) for renamed in plan.renamed if renamed.keeps_text]
         for start in range(0, len(moved), GROUP_DOCUMENTS):
             self._writer.move(moved[start : start + GROUP_DOCUMENTS])
+        tally.outdated.update(renamed.entry.document.document_id for renamed in plan.renamed)
         tally.num_renamed += len(plan.renamed)
 
     def _moved(self, renamed: Renamed) -> Moved:
@@ -281,18 +286,20 @@ class Pipeline:
 
     def _write(self, group: list[Prepared], changed: set[str], renamed: set[str], tally: Tally) -> None:
         self._writer.write(group, self._sizes)
-        self._withdraw([prepared.entry.document for prepared in group])
-        paths = {prepared.entry.state.path for prepared in group}
-        tally.num_changed += len(paths & changed)
-        tally.num_added += len(paths - changed - renamed)
+        tally.outdated.update(self._withdraw([prepared.entry.document for prepared in group]))
+        paths = {prepared.entry.state.path: prepared.entry.document.document_id for prepared in group}
+        tally.outdated.update(document_id for path, document_id in paths.items() if path in changed)
+        tally.num_changed += len(paths.keys() & changed)
+        tally.num_added += len(paths.keys() - changed - renamed)
         tally.num_chunks += sum(len(prepared.chunks) for prepared in group)
 
-    def _withdraw(self, documents: Sequence[Document]) -> None:
-        """What an operator took out while it was being read."""
+    def _withdraw(self, documents: Sequence[Document]) -> list[str]:
+        """What an operator took out while it was being read. Returns the ids."""
         held = self._quarantine.held(documents[0].knowledge_base) if documents else []
         late = [item.document_id for item in documents if holder_among(held, item.path, item.content_hash)]
         if late:
             self._writer.remove(late)
+        return late
 
     def _fail(self, file: SourceFile, error: ParseError, knowledge_base: str, was_indexed: bool, tally: Tally) -> None:
         failure = Failure(file.state.path, str(error.reason), error.message)
@@ -301,6 +308,7 @@ class Pipeline:
     def _refuse(self, file: SourceFile, failure: Failure, knowledge_base: str, was_indexed: bool, tally: Tally) -> None:
         old = [document_id_of(knowledge_base, file.state.path)] if was_indexed else []
         self._writer.fail(knowledge_base, FailedFile(failure, file.state, self._failure_recipe), old)
+        tally.outdated.update(old)
         tally.num_removed += len(old)
         tally.failures.append(failure)
 

@@ -79,7 +79,7 @@ class RunBook:
             )
 
     def finish(self, report: IngestReport) -> None:
-        counts = {**asdict(report), "failures": ()}
+        counts = {**asdict(report), "failures": (), "outdated": ()}
         failures = [asdict(failure) for failure in report.failures]
         with self._tables.transaction() as connection:
             connection.execute(

@@ -8,8 +8,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
-from config.brands import Brand, SamplingDefaults
-from config.prompt import PROMPT_VERSION, Conversation, Encode, Source, Turn, TurnFormat
+from config.prompt import PROMPT_VERSION, Conversation, Source, Turn, TurnFormat
 from config.settings import EngineSettings
 from ingest.access.reader import ANYONE, Reader
 from ingest.filters import EVERYTHING, SearchFilter
@@ -34,24 +33,10 @@ from server.fitting import FittedPrompt, TokenLimits, fit
 from server.merge import merge
 from server.records import RequestRecord
 from server.retrieval import Retrieval
+from server.sampling_choice import SamplingChoice, sampling_with_defaults, with_leaning
 from server.scopes import scopes_of
 from server.verdict import note_verdict
 from server.voices import Voice
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingChoice:
-    """What the client asked for; None takes the brand's default."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +56,7 @@ class AnswerRequest:
     reader: Reader = ANYONE
     instructions: str = ""
     max_tokens: int | None = None
-    sampling: SamplingChoice = SamplingChoice()
+    sampling: SamplingChoice = field(default_factory=SamplingChoice)
     stop: tuple[str, ...] = ()
     num_choices: int = 1
     num_top_logprobs: int | None = None
@@ -226,9 +211,9 @@ class Answerer:
         citables = {} if request.json_schema is not None else citables_of(sources)
         mappers = [CitationMapper(citables) for _ in range(request.num_choices)]
         scopes = scopes_of(fitted.prompt, fitted.conversation, sources, request.key_id)
-        streams = [
-            self._engine.generate(self._engine_request(request, fitted, scopes, k)) for k in range(request.num_choices)
-        ]
+        documents = tuple(source.document.document_id for source in sources[: len(fitted.conversation.sources)])
+        first = self._engine_request(request, fitted, scopes, documents)
+        streams = [self._engine.generate(self._choice(request, first, k)) for k in range(request.num_choices)]
         finished: list[FinishedEvent] = []
         yield AnswerStarted(sources)
         async with aclosing(merge(streams)) as events:
@@ -240,21 +225,25 @@ class Answerer:
         yield _usage(finished)
 
     def _engine_request(
-        self, request: AnswerRequest, fitted: FittedPrompt, scopes: tuple[Scope, ...], choice: int
+        self, request: AnswerRequest, fitted: FittedPrompt, scopes: tuple[Scope, ...], documents: tuple[str, ...]
     ) -> GenerateRequest:
         return GenerateRequest(
-            request_id=f"{request.request_id}-{choice}",
+            request_id=request.request_id,
             tokens=fitted.prompt.tokens,
             max_tokens=request.max_tokens or self._default_max_tokens(request),
             voice_boundary=request.voice.boundary_in(fitted.prompt),
             adapter=request.voice.adapter_ref if request.use_documents else None,
             scopes=scopes,
             fact_bounds=self._facts.bounds_in(fitted.prompt, request.voice.adapter),
-            sampling=self._sampling(request, choice),
+            fact_documents=documents,
             stop=request.stop,
             num_top_logprobs=request.num_top_logprobs,
             json_schema=request.json_schema,
         )
+
+    def _choice(self, request: AnswerRequest, engine_request: GenerateRequest, choice: int) -> GenerateRequest:
+        name = f"{request.request_id}-{choice}"
+        return replace(engine_request, request_id=name, sampling=self._sampling(request, choice))
 
     def _sampling(self, request: AnswerRequest, choice: int) -> Sampling:
         brand = request.voice.brand
@@ -289,34 +278,6 @@ def citables_of(sources: tuple[RetrievedSource, ...]) -> dict[int, Citable]:
         )
         for source in sources
     }
-
-
-def sampling_with_defaults(asked: SamplingChoice, default: SamplingDefaults, choice: int) -> Sampling:
-    """The client's wish, else the brand's default. Each choice gets a seed of its own, derived from the client's."""
-    return Sampling(
-        temperature=default.temperature if asked.temperature is None else asked.temperature,
-        top_p=default.top_p if asked.top_p is None else asked.top_p,
-        top_k=default.top_k if asked.top_k is None else asked.top_k,
-        min_p=default.min_p if asked.min_p is None else asked.min_p,
-        repetition_penalty=asked.repetition_penalty or default.repetition_penalty,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        logit_bias=asked.logit_bias,
-        seed=None if asked.seed is None else asked.seed + choice,
-    )
-
-
-def with_leaning(sampling: Sampling, brand: Brand, encode: Encode) -> Sampling:
-    """Towards the refusal, or away from it, where an adapter has learned one. With its first line said it is decided,
-    and the brand's words follow as they stand in its file: half a refusal with half an answer is neither.
-    """
-    refusal = brand.refusal.strip()
-    return replace(
-        sampling,
-        leaning=tuple(encode(refusal, False)),
-        leaning_bias=brand.refusal_bias,
-        leaning_settled=len(encode(refusal.partition("\n")[0], False)),
-    )
 
 
 def output_schema_of(voice: Voice) -> str | None:

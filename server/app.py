@@ -92,6 +92,7 @@ async def _load(app: "FastAPI", server: QuietServer, startup: Startup, url: str,
     server runs.
     """
     from server.lifecycle import load, watch_index
+    from server.warming import Warmer
 
     services: Services = app.state.services
     try:
@@ -102,7 +103,9 @@ async def _load(app: "FastAPI", server: QuietServer, startup: Startup, url: str,
         return
     _greet(services, url, new_key)
     app.state.training_jobs.start()
-    await watch_index(services)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watch_index(services))
+        tasks.create_task(Warmer(services).run())
 
 
 def _uvicorn_config(app: object, settings: ServerSettings) -> uvicorn.Config:

@@ -4,6 +4,8 @@ An adapter reads well what it was trained to read, so one that was trained on so
 gets them so, while others beside it use blocks.
 """
 
+from collections.abc import Iterable
+
 from adapters.version import AdapterVersion
 from config.fact_layout import FactLayout, layout_named, slower_of
 from config.prompt import Prompt
@@ -18,6 +20,12 @@ def layout_for(adapter: AdapterVersion | None, served: str, settings: EngineSett
     base alone."""
     own = settings.base_fact_layout if adapter is None else adapter.fact_layout
     return slower_of(layout_named(served), own)
+
+
+def anybody_reads_blocks(versions: Iterable[AdapterVersion], settings: EngineSettings) -> bool:
+    """Whether any voice could: else computing blocks ahead of use is for nobody."""
+    is_trained = any(version.fact_layout == "blocks" and not version.retirement for version in versions)
+    return settings.fact_layout == "blocks" and (settings.base_fact_layout == "blocks" or is_trained)
 
 
 class FactReading:

@@ -82,7 +82,7 @@ class IngestRunner:
     async def _remove(self, document: Document) -> None:
         store = self._services.ready_facts().store
         await asyncio.to_thread(store.remove, document.knowledge_base, document.path)
-        await self._services.engine.drop_prefixes()
+        await self._services.engine.drop_prefixes(frozenset([document.document_id]))
         await asyncio.to_thread(self._services.check_index)
 
     async def _run(self, order: IngestOrder, queue: asyncio.Queue[IngestEvent]) -> None:
@@ -119,11 +119,11 @@ class IngestRunner:
             return
         self._metrics.finish(report)
         if report.is_change:
-            await self._services.engine.drop_prefixes()
+            await self._services.engine.drop_prefixes(frozenset(report.outdated))
         await asyncio.to_thread(self._services.check_index)
 
     async def _after_failure(self, order: IngestOrder) -> None:
-        """It may have changed something before."""
+        """It may have changed anything before."""
         if not order.dry_run:
             self._metrics.fail()
             await self._services.engine.drop_prefixes()

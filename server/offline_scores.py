@@ -25,12 +25,12 @@ from config.models import ModelFile
 from config.prompt import Source as PromptSource
 from config.prompt import TurnFormat
 from config.settings import EngineSettings
-from server.answer import SamplingChoice, sampling_with_defaults, with_leaning
 from server.engine.client import EngineClient
 from server.engine.messages import AdapterRef, Engine, FailedEvent, GenerateRequest, TextEvent
 from server.engine.vocabulary import Vocabulary
 from server.failures import error_of
 from server.fitting import TokenLimits, fit
+from server.sampling_choice import SamplingChoice, sampling_with_defaults, with_leaning
 
 MARKER = re.compile(r"\[(\d+)\]")
 MAX_DIGITS = 9

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from config.settings import RetrievalSettings
-from ingest.documents import Chunk
+from ingest.documents import Chunk, Document
 from server.candidates import Candidate, RetrievedSource
 from server.duplicates import Features, features_of, is_duplicate
 
@@ -98,6 +98,11 @@ class Packer:
 
 def _adjoin(one: Chunk, other: Chunk) -> bool:
     return one.document_id == other.document_id and abs(one.ordinal - other.ordinal) == 1
+
+
+def source_of(chunk: Chunk, document: Document) -> RetrievedSource:
+    """As it is shown where it is the only one."""
+    return _with_chunks(RetrievedSource(1, document, (), "", "", "", 0), [chunk])
 
 
 def _source(number: int, group: Sequence[Candidate]) -> RetrievedSource:

@@ -102,6 +102,17 @@ class RecordStore:
         record: dict[str, object] = json.loads(row["record"])
         return record
 
+    def popular_chunks(self, num_requests: int, limit: int) -> list[str]:
+        """Ids of the chunks that the newest requests were answered from, the most frequent first."""
+        newest = "SELECT record FROM request ORDER BY created_unix_seconds DESC LIMIT ?"
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT value FROM ({newest}), json_each(record, '$.chunk_ids')"
+                " GROUP BY value ORDER BY count(*) DESC, value LIMIT ?",
+                (num_requests, limit),
+            ).fetchall()
+        return [str(row["value"]) for row in rows]
+
     def close(self) -> None:
         self._writer.shutdown()
         self._connection.close()

@@ -1,11 +1,12 @@
 """Whose private content a prompt holds, part by part. Pure.
 
-    [neutral system] [sources] [earlier turns] [brand words, question]
+    [neutral system] [source]* [earlier turns] [brand words, question]
      public           *         the key's own ----------------------->
 
-The sources are public where all of them are open to everybody, so that brands and readers share their KV. Else they
-belong to the set of groups that they ask for: colleagues who may read the same documents share them, and nobody else
-can tell from the time to the first token that they were ever read. Conversations are the key's own always, since
+A source is public where it is open to everybody, so that brands and readers share its KV. Else it belongs to the
+groups that it asks for: colleagues who may read the same documents share it, and nobody else can tell from the time to
+the first token that it was ever read. What stands behind a restricted source depends on it, but is found again only
+behind equal tokens of equal scopes, so by those who may read it. Conversations are the key's own always, since
 earlier answers may quote what only its holder may read.
 """
 
@@ -22,8 +23,8 @@ def own_scope(key_id: str) -> str:
     return f"key:{key_id}"
 
 
-def sources_scope(sources: Sequence[RetrievedSource]) -> str:
-    asked = sorted({groups for source in sources for groups in source.requirement})
+def source_scope(source: RetrievedSource) -> str:
+    asked = sorted(set(source.requirement))
     return f"groups:{hashlib.sha256(json.dumps(asked).encode()).hexdigest()}" if asked else ""
 
 
@@ -34,8 +35,9 @@ def scopes_of(
     own = own_scope(key_id)
     if conversation.system:
         return (Scope(0, own),)
-    restricted = sources_scope(sources)
-    parts = [Scope(prompt.sources_start, restricted)] if restricted else []
+    names = [(start, source_scope(source)) for start, source in zip(prompt.fact_bounds[:-1], sources, strict=False)]
+    before = ["", *(name for _, name in names)]
+    parts = [Scope(start, name) for (start, name), last in zip(names, before, strict=False) if name != last]
     return (*parts, Scope(prompt.sources_end, own))
 
 

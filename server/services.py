@@ -81,6 +81,12 @@ class DocumentStore(Protocol):
 
     def quarantined(self, knowledge_base: str | None = None) -> list[Held]: ...
 
+    def chunks(self, chunk_ids: Sequence[str]) -> dict[str, Chunk]:
+        """Ids that are gone are left out."""
+
+    def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        """Ids that are gone are left out."""
+
     def chunks_of(self, document_id: str) -> list[Chunk]: ...
 
     def failures(self, knowledge_base: str | None = None) -> list[Failure]: ...

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from config.errors import BadRequestError
-from server.answer import sampling_with_defaults
 from server.api.chat import caller_of, check_bias, check_num_choices, fingerprint, version_header
 from server.api.context import KeyOf, RequestIdOf, ServicesOf
 from server.api.logprobs import completion_logprobs
@@ -21,6 +20,7 @@ from server.failures import error_of
 from server.fitting import too_long
 from server.keys import ApiKey
 from server.merge import NumberedEvent, merge
+from server.sampling_choice import sampling_with_defaults
 from server.scopes import own_scope
 from server.services import Services
 from server.voices import Voice

@@ -43,7 +43,7 @@ def ingest_once(settings: Settings, body: IngestBody, *, patience_seconds: float
                 return report
             finally:  # an interrupted run may have changed something before
                 if not body.dry_run and (report is None or report.is_change):
-                    forget_files(settings.data.facts)
+                    forget_files(settings.data.facts, frozenset(report.outdated) if report else None)
 
 
 def _patiently(ingest: Callable[[], IngestReport], seconds: float) -> IngestReport:

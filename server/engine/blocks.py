@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from config.errors import EngineError
 from server.engine.backend import FactBackend
 from server.engine.factfiles import FactFolder
-from server.engine.facts import BlockId, Ledger, block_id
+from server.engine.facts import BlockId, Documents, Ledger, block_id
 from server.engine.messages import FactStatus, Scope
 from server.engine.prefixes import PrefixKey, PrefixStore
 from server.engine.running import BlockWork, Running
@@ -52,11 +52,11 @@ class FactShelf:
         if self._folder:
             self._folder.drop(block)
 
-    def forget(self, scope: str | None) -> None:
-        for block in self._ledger.forget(scope):
+    def forget(self, documents: Documents) -> None:
+        for block in self._ledger.forget(documents):
             del self._saved[block]
         if self._folder:
-            self._folder.forget(scope)
+            self._folder.forget(documents)
 
     def check(self) -> None:
         """Raises EngineError where what is kept and what is counted differ."""
@@ -94,7 +94,7 @@ class _Wanted:
     @property
     def key(self) -> PrefixKey:
         scopes = (Scope(0, self.block.scope),) if self.block.scope else ()
-        return PrefixKey(scopes, block=self.block.digest)
+        return PrefixKey(scopes, block=self.block)
 
 
 class BlockReader:
@@ -131,9 +131,9 @@ class BlockReader:
             self._clear(self._store.release(running.block.sequence, keep=False))
             running.block = None
 
-    def forget(self, scope: str | None) -> None:
+    def forget(self, documents: Documents) -> None:
         """The sequences that hold blocks are the store's to forget."""
-        self._shelf.forget(scope)
+        self._shelf.forget(documents)
 
     def check(self) -> None:
         self._shelf.check()
@@ -163,7 +163,9 @@ class BlockReader:
         tokens = job.request.tokens
         block = tokens[layout.block_at(running.num_computed)]
         scope = job.key.scope_at(running.num_computed)
-        return _Wanted(block_id(self._origin, scope, tokens[: layout.start], block), block, layout.start)
+        document = job.request.document_at(running.num_computed)
+        wanted = block_id(self._origin, scope, tokens[: layout.start], block, document)
+        return _Wanted(wanted, block, layout.start)
 
     def _restore(self, running: Running, wanted: _Wanted, saved: bytes) -> bool:
         """Into a sequence of its own. What cannot be restored is dropped, and is a miss when it is looked for again."""

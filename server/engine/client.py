@@ -21,6 +21,7 @@ from config.errors import EngineError, HousevoiceError, ModelError
 from config.settings import EngineSettings
 from server.engine.adapter_check import check_in_own_process
 from server.engine.factfiles import FactStorage, forget_files
+from server.engine.facts import Documents
 from server.engine.messages import (
     AdapterRef,
     EngineStatus,
@@ -112,11 +113,11 @@ class EngineClient:
     async def check_adapter(self, adapter: AdapterRef) -> None:
         await asyncio.to_thread(check_in_own_process, self._model, adapter)
 
-    async def drop_prefixes(self, scope: str | None = None) -> None:
-        if self._storage is not None and scope is None:
-            await asyncio.to_thread(forget_files, self._storage.folder)  # even where no engine runs that could do it
+    async def drop_prefixes(self, documents: Documents = None) -> None:
+        if self._storage is not None:  # even where no engine runs that could do it
+            await asyncio.to_thread(forget_files, self._storage.folder, documents)
         if self._child is not None:
-            self._child.send(DropPrefixes(scope))
+            self._child.send(DropPrefixes(documents))
 
     async def _launch(self) -> None:
         """Raises ModelError or EngineError where the process ends before it is ready."""

@@ -17,6 +17,7 @@ from server.engine.backend import FactBackend, Pieces, Span
 from server.engine.blocks import BlockReader, FactShelf
 from server.engine.fact_check import find_block_problem
 from server.engine.factfiles import FactFolder, FactStorage
+from server.engine.facts import Documents
 from server.engine.messages import EngineStatus, Event, FactStatus, FailedEvent, FailureKind, GenerateRequest
 from server.engine.prefixes import Match, PrefixStore
 from server.engine.running import Job, Running
@@ -95,10 +96,10 @@ class EngineCore:
             self._take_tokens(runs, spans)
         return True
 
-    def drop_prefixes(self, scope: str | None) -> None:
-        self._clear(self._store.forget(scope))
+    def drop_prefixes(self, documents: Documents) -> None:
+        self._clear(self._store.forget(documents))
         if self._blocks:
-            self._blocks.forget(scope)
+            self._blocks.forget(documents)
 
     def status(self) -> EngineStatus:
         facts = self._blocks.status() if self._blocks else self._counts.facts

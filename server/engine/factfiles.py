@@ -1,6 +1,6 @@
 """The fact cache on disk: one file a block, which survives restarts.
 
-    {"format": 1, "origin": ..., "digest": ..., "scope": ..., "num_bytes": ..., "sha256": ...}\\n
+    {"format": 2, "origin": ..., "digest": ..., "scope": ..., "document": ..., "num_bytes": ..., "sha256": ...}\\n
     the cells as the library saved them
 
 A file of another base, library or form, and a damaged one, is deleted and the block computed again: nothing here is
@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from server.engine.facts import BlockId, Ledger
+from server.engine.facts import BlockId, Documents, Ledger
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".facts"
 MAX_HEAD_BYTES = 4_096
 
@@ -38,8 +38,13 @@ class _Head:
     origin: str
     digest: str
     scope: str
+    document: str
     num_bytes: int
     sha256: str
+
+    @property
+    def block(self) -> BlockId:
+        return BlockId(self.digest, self.scope, self.document)
 
 
 class FactFolder:
@@ -85,8 +90,8 @@ class FactFolder:
         self.ledger.drop(block)
         _remove(self._path(block))
 
-    def forget(self, scope: str | None) -> None:
-        for block in self.ledger.forget(scope):
+    def forget(self, documents: Documents) -> None:
+        for block in self.ledger.forget(documents):
             _remove(self._path(block))
 
     def _path(self, block: BlockId) -> Path:
@@ -94,7 +99,8 @@ class FactFolder:
 
     def _write(self, block: BlockId, saved: bytes) -> None:
         """Under its name only when it is complete."""
-        head = _Head(FORMAT, self._origin, block.digest, block.scope, len(saved), hashlib.sha256(saved).hexdigest())
+        sha256 = hashlib.sha256(saved).hexdigest()
+        head = _Head(FORMAT, self._origin, block.digest, block.scope, block.document, len(saved), sha256)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         unfinished = self._path(block).with_suffix(".new")
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -124,26 +130,36 @@ class FactFolder:
                 _remove(path)
                 self.num_damaged += 1
                 continue
-            for gone in self.ledger.keep(BlockId(head.digest, head.scope), head.num_bytes):
+            for gone in self.ledger.keep(head.block, head.num_bytes):
                 _remove(self._path(gone))
 
     def _usable_head(self, path: Path) -> _Head | None:
-        try:
-            with path.open("rb") as file:
-                line = file.readline(MAX_HEAD_BYTES)
-            size = path.stat().st_size - len(line)
-        except OSError:
-            return None
-        head = _head_of(line)
+        head, size = _head_at(path)
         if head is None or head.origin != self._origin or head.digest != path.stem or head.num_bytes != size:
             return None
         return head if self.ledger.can_keep(size) else None
 
 
-def forget_files(folder: Path) -> None:
-    """Delete all blocks. An engine that runs meanwhile misses them, and must be told to forget its own."""
-    for path in (*folder.glob(f"*{SUFFIX}"), *folder.glob("*.new")):
-        _remove(path)
+def forget_files(folder: Path, documents: Documents = None) -> None:
+    """Delete the blocks of these documents. An engine that runs meanwhile misses them, and must be told to forget its
+    own.
+    """
+    for leftover in folder.glob("*.new"):
+        _remove(leftover)
+    for path in folder.glob(f"*{SUFFIX}"):
+        head = None if documents is None else _head_at(path)[0]
+        if head is None or head.block.is_of(documents):
+            _remove(path)
+
+
+def _head_at(path: Path) -> tuple[_Head | None, int]:
+    """With the number of bytes behind it; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(MAX_HEAD_BYTES)
+        return _head_of(line), path.stat().st_size - len(line)
+    except OSError:
+        return None, 0
 
 
 def _remove(path: Path) -> None:

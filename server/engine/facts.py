@@ -9,11 +9,14 @@ will do: the logarithm of the sum, counted back to the beginning of time.
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from config.errors import EngineError
+
+Documents = frozenset[str] | None
+"""Ids of documents whose text is to be forgotten; None is all of them."""
 
 HALF_LIFE = 256
 """Lookups. About as many as there are in a hundred questions with two or three sources each."""
@@ -21,19 +24,28 @@ HALF_LIFE = 256
 
 @dataclass(frozen=True, slots=True)
 class BlockId:
-    """digest: of everything that decides the cells. scope: who may know them; "" is everybody. See `block_id`."""
+    """digest: of everything that decides the cells. scope: who may know them; "" is everybody. See `block_id`.
+
+    document: whose text it is, where that is known; no part of the identity. A block that two documents hold word for
+    word goes with the one that was read first, and is computed again for the other.
+    """
 
     digest: str
     scope: str = ""
+    document: str = field(default="", compare=False)
+
+    def is_of(self, documents: Documents) -> bool:
+        """A block of unknown origin is of every document."""
+        return documents is None or not self.document or self.document in documents
 
 
-def block_id(origin: bytes, scope: str, prefix: Sequence[int], block: Sequence[int]) -> BlockId:
+def block_id(origin: bytes, scope: str, prefix: Sequence[int], block: Sequence[int], document: str = "") -> BlockId:
     """origin: the base's hash, the library and the cell types. Equal ids mean equal cells and equal readers."""
     digest = hashlib.sha256()
     for part in (origin, scope.encode(), _bytes_of(prefix), _bytes_of(block)):
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
-    return BlockId(digest.hexdigest(), scope)
+    return BlockId(digest.hexdigest(), scope, document)
 
 
 def _bytes_of(tokens: Sequence[int]) -> bytes:
@@ -90,9 +102,9 @@ class Ledger:
         if block in self._kept:
             self.num_bytes -= self._kept.pop(block).num_bytes
 
-    def forget(self, scope: str | None) -> list[BlockId]:
-        """Drop the blocks of one scope, or all. Returns them."""
-        gone = [block for block in self._kept if scope is None or block.scope == scope]
+    def forget(self, documents: Documents) -> list[BlockId]:
+        """Drop the blocks of these documents. Returns them."""
+        gone = [block for block in self._kept if block.is_of(documents)]
         for block in gone:
             self.drop(block)
         return gone

@@ -218,7 +218,7 @@ class FakeEngine:
     """Keeps to `messages.Engine`. Answers `answer`, or what `answer(request)` returns, `piece_bytes` bytes an event.
 
     failure: end every request with this kind, after `num_pieces_before_failure` pieces. gate: clear it to hold answers
-    before each piece. requests, cancelled, dropped_scopes: what was asked of it. bad_adapters: names that are refused.
+    before each piece. requests, cancelled, dropped: what was asked of it. bad_adapters: names that are refused.
     """
 
     def __init__(self, answer: str | Callable[[GenerateRequest], str] = "All good.", piece_bytes: int = 4) -> None:
@@ -230,7 +230,7 @@ class FakeEngine:
         self.gate.set()
         self.requests: list[GenerateRequest] = []
         self.cancelled: list[str] = []
-        self.dropped_scopes: list[str | None] = []
+        self.dropped: list[frozenset[str] | None] = []
         self.bad_adapters: set[str] = set()
         self.current = EngineStatus(is_ready=False)
 
@@ -258,8 +258,8 @@ class FakeEngine:
         if adapter.name in self.bad_adapters:
             raise BadRequestError(f"Adapter {adapter.name} has no effect on this base.", "model", "bad_adapter")
 
-    async def drop_prefixes(self, scope: str | None = None) -> None:
-        self.dropped_scopes.append(scope)
+    async def drop_prefixes(self, documents: frozenset[str] | None = None) -> None:
+        self.dropped.append(documents)
 
     async def _events(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         whole = (self._answer if isinstance(self._answer, str) else self._answer(request)).encode()

@@ -21,6 +21,7 @@ from config.settings import EngineSettings
 from server.engine.backend import BackendShape, Logits, Span
 from server.engine.messages import AdapterRef
 from server.engine.native import complaints, llama
+from server.engine.weights import LOAD_MODES, Weights, refuse_unlocked
 
 FLASH_ATTENTION_ON = 1
 TYPE_F16, TYPE_BF16 = 1, 30
@@ -45,6 +46,7 @@ class ContextShape:
     max_batch_spans: int
     num_threads: int = 0
     num_gpu_layers: int = 0
+    weights: Weights = "mapped"
 
     @classmethod
     def from_settings(cls, settings: EngineSettings) -> "ContextShape":
@@ -55,6 +57,7 @@ class ContextShape:
             max_batch_spans=settings.max_running,
             num_threads=settings.threads,
             num_gpu_layers=settings.gpu_layers,
+            weights=settings.weights,
         )
 
 
@@ -65,7 +68,7 @@ class LlamaBackend:
         """Raises ModelError where the model cannot be loaded or the context does not fit in memory."""
         self._library = llama()
         self._header = read_header(path)
-        self._model = _load_model(path, shape.num_gpu_layers)
+        self._model = _load_model(path, shape)
         self._context = _make_context(self._model, path, shape)
         self._memory = self._library.llama_get_memory(self._context)
         self._batch = _Batch(shape.max_batch_tokens)
@@ -252,13 +255,16 @@ def _own_cpus() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def _load_model(path: Path, num_gpu_layers: int) -> int:
+def _load_model(path: Path, shape: ContextShape) -> int:
     library = llama()
     parameters = library.llama_model_default_params()
-    parameters.n_gpu_layers = num_gpu_layers
+    parameters.n_gpu_layers = shape.num_gpu_layers
+    parameters.load_mode = LOAD_MODES[shape.weights]
     model: int | None = library.llama_model_load_from_file(str(path).encode(), parameters)
     if not model:
         raise ModelError(f"The model {path} cannot be loaded. {complaints()}".strip(), "Check models.base.")
+    if shape.weights == "locked":
+        refuse_unlocked(path)
     return model
 
 

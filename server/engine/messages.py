@@ -34,6 +34,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    dry_multiplier: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     leaning: tuple[int, ...] = ()
@@ -57,7 +58,8 @@ class GenerateRequest:
     scopes: whose private content the prompt holds from where on, by start; a cached prefix is shared only as far as the
     scopes are equal. Before the first one, and without any, the prompt is public.
     fact_bounds: the indexes at which the sources begin, then the one at which the last of them ends; see
-    `config.fact_layout`. Only looked at where engine.fact_layout is "blocks".
+    `config.fact_layout`. Only looked at where engine.fact_layout is "blocks". fact_documents: ids of the documents
+    that the sources are of, one each, so that what is computed of them is dropped with them; empty where unknown.
     stop: strings that end the answer and are not part of it. num_top_logprobs: None for no log-probabilities at all.
     json_schema: JSON text that the output must satisfy, "{}" for any JSON object, None for free text.
     """
@@ -69,10 +71,15 @@ class GenerateRequest:
     adapter: AdapterRef | None = None
     scopes: tuple[Scope, ...] = ()
     fact_bounds: tuple[int, ...] = ()
+    fact_documents: tuple[str, ...] = ()
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     num_top_logprobs: int | None = None
     json_schema: str | None = None
+
+    def document_at(self, index: int) -> str:
+        """The document of the source that begins at this index."""
+        return self.fact_documents[self.fact_bounds.index(index)] if self.fact_documents else ""
 
 
 class FinishReason(StrEnum):
@@ -203,5 +210,7 @@ class Engine(Protocol):
     async def check_adapter(self, adapter: AdapterRef) -> None:
         """Load it in a throw-away process and generate a few tokens. Raises BadRequestError with the reason."""
 
-    async def drop_prefixes(self, scope: str | None = None) -> None:
-        """Forget cached prefixes (of one scope, or all), e.g. because documents were removed."""
+    async def drop_prefixes(self, documents: frozenset[str] | None = None) -> None:
+        """Forget cached prompts, and what was computed of these documents (None: of all), since they are not what
+        they were.
+        """

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from config.errors import EngineError
 from config.fact_layout import NO_BOUNDARY, PLAIN, Layout
+from server.engine.facts import BlockId, Documents
 from server.engine.messages import Scope
 
 Tokens = NDArray[np.int32]
@@ -34,7 +35,7 @@ class PrefixKey:
     voice: str = BASE_VOICE
     boundary: int = NO_BOUNDARY
     layout: Layout = PLAIN
-    block: str = ""
+    block: BlockId | None = None
 
     def comparable_length(self, other: "PrefixKey") -> int:
         """Up to which position equal tokens mean equal cells."""
@@ -43,9 +44,6 @@ class PrefixKey:
         is_same_voice = (self.voice, self.boundary) == (other.voice, other.boundary)
         alike_in_voice = NO_BOUNDARY if is_same_voice else min(self.boundary, other.boundary)
         return min(alike_in_voice, self._alike_in_scope(other), self.layout.alike(other.layout))
-
-    def holds(self, name: str) -> bool:
-        return any(scope.name == name for scope in self.scopes)
 
     def scope_at(self, position: int) -> str:
         names = [scope.name for scope in self.scopes if scope.start <= position]
@@ -266,9 +264,12 @@ class PrefixStore:
             covered.append(number)
         return [self._forget(other) for other in covered]
 
-    def forget(self, scope: str | None) -> list[int]:
-        """Drop what is cached of one scope, or of all. Live sequences are shared no more and dropped at their end."""
-        chosen = [n for n, sequence in self._sequences.items() if scope is None or sequence.key.holds(scope)]
+    def forget(self, documents: Documents) -> list[int]:
+        """Drop the fact blocks of these documents, and every prompt, since any may hold them. Live sequences are shared
+        no more and dropped at their end.
+        """
+        keys = {number: sequence.key for number, sequence in self._sequences.items()}
+        chosen = [number for number, key in keys.items() if key.block is None or key.block.is_of(documents)]
         for number in chosen:
             self._sequences[number].is_forgotten = True
         return [self._forget(number) for number in chosen if not self._sequences[number].is_live]

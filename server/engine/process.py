@@ -19,6 +19,7 @@ from config.errors import EngineError, ModelError
 from config.settings import EngineSettings
 from server.engine.core import EngineCore
 from server.engine.factfiles import FactStorage
+from server.engine.facts import Documents
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import EngineStatus, Event, GenerateRequest
 from server.engine.vocabulary import Vocabulary
@@ -42,7 +43,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class DropPrefixes:
-    scope: str | None
+    documents: Documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,8 @@ class _Loop:
                 self._core.submit(request)
             case Cancel(request_id):
                 self._core.cancel(request_id)
-            case DropPrefixes(scope):
-                self._core.drop_prefixes(scope)
+            case DropPrefixes(documents):
+                self._core.drop_prefixes(documents)
             case Stop():
                 self._is_stopping = True
 

@@ -1,8 +1,8 @@
 """The next token from a row of logits: bias, penalties, mask, temperature, top-k, top-p, min-p, in this order. Pure.
 
 Temperature 0 takes the best token. Repetition penalty as in llama.cpp: tokens among the last 64 of prompt and answer,
-positive logits divided, negative ones multiplied. Presence and frequency penalties as OpenAI defines them: over the
-answer alone, subtracted.
+positive logits divided, negative ones multiplied. DRY: see `repeats`. Presence and frequency penalties as OpenAI
+defines them: over the answer alone, subtracted.
 """
 
 import math
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from server.engine.backend import Logits
 from server.engine.messages import Sampling, TokenChoice, TokenLogprob
+from server.engine.repeats import Repeats
 
 REPETITION_WINDOW = 64
 NEGLIGIBLE = 30.0
@@ -35,11 +36,13 @@ class Sampler:
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._recent = deque(prompt[-REPETITION_WINDOW:], maxlen=REPETITION_WINDOW)
         self._answer: Counter[int] = Counter()
+        self._repeats = Repeats(sampling.dry_multiplier) if sampling.dry_multiplier else None
         self._is_adjusting = bool(
             sampling.logit_bias
             or sampling.presence_penalty
             or sampling.frequency_penalty
             or sampling.repetition_penalty != 1
+            or sampling.dry_multiplier
         )
         self._num_along = 0
         """Tokens chosen so far that are the beginning of `sampling.leaning`; -1 once the answer has left it."""
@@ -57,6 +60,8 @@ class Sampler:
         token = int(logits.argmax()) if self._sampling.temperature == 0 else self._draw(logits)
         self._recent.append(token)
         self._answer[token] += 1
+        if self._repeats:
+            self._repeats.push(token)
         self._num_along = self._num_along + 1 if token == favoured else -1
         return token
 
@@ -78,6 +83,9 @@ class Sampler:
             adjusted[recent] = np.where(values > 0, values / penalty, values * penalty)
         for token, count in self._answer.items():
             adjusted[token] -= self._sampling.presence_penalty + count * self._sampling.frequency_penalty
+        if self._repeats:
+            tokens, penalties = self._repeats.penalties()
+            adjusted[tokens] -= penalties
         return adjusted
 
     def _draw(self, logits: Logits) -> int:

@@ -42,6 +42,8 @@ def refuse_bounds(request: GenerateRequest) -> None:
     is_rising = all(begin < end for begin, end in pairwise((0, *bounds)))
     if bounds and not (len(bounds) > 1 and is_rising and bounds[-1] <= last):
         raise BadRequestError(f"fact_bounds = {bounds} do not lie one behind the other within 1..{last}.")
+    if request.fact_documents and len(request.fact_documents) != len(bounds) - 1:
+        raise BadRequestError(f"{len(request.fact_documents)} fact_documents for {len(bounds) - 1} sources.")
 
 
 def _refuse_tokens(param: str, tokens: tuple[int, ...] | list[int], vocabulary_size: int) -> None:

@@ -50,6 +50,7 @@ def test_a_renamed_document_is_not_embedded_again(open_store: OpenStore, folder:
     report = store.ingest(folder, "kb")
     assert report.summary == "+0 ~0 -0, 2 unchanged, 1 renamed"
     assert report.is_change
+    assert report.outdated == (old_id,)
     assert num_embedded == []
     new_id = ids(store)["people/annual-leave.md"]
     assert new_id != old_id

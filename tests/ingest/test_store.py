@@ -54,7 +54,9 @@ def test_edits_additions_and_deletions(open_store: OpenStore, folder: Path) -> N
     (folder / "note.txt").write_text("The gate code is 9902 since April.")
     (folder / "prices.csv").unlink()
     (folder / "new.txt").write_text("The canteen closes at three.")
-    assert store.ingest(folder, "kb").summary == "+1 ~1 -1, 1 unchanged"
+    report = store.ingest(folder, "kb")
+    assert report.summary == "+1 ~1 -1, 1 unchanged"
+    assert set(report.outdated) == {before["note.txt"], before["prices.csv"]}
     assert found(store, "9902") == {"note.txt"}
     assert store.search_lexical("4711", ("kb",), 5) == []
     assert found(store, "canteen") == {"new.txt"}

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from server.answer import SamplingChoice
+from server.sampling_choice import SamplingChoice
 
 MAX_TOP_LOGPROBS = 20
 MAX_STOPS = 4
@@ -33,13 +33,14 @@ class StreamOptions(Body):
 
 
 class SamplingBody(Body):
-    """How to sample and when to stop. top_k, min_p and repetition_penalty are ours, as in vLLM and llama.cpp."""
+    """How to sample and when to stop. top_k, min_p, repetition_penalty and dry_multiplier are ours, as in llama.cpp."""
 
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=0, le=2**31)] | None = None
     min_p: Share | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | None = None
+    dry_multiplier: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[int, Bias], Field(max_length=MAX_BIASED_TOKENS)] | None = None
@@ -74,6 +75,7 @@ class SamplingBody(Body):
             top_k=self.top_k,
             min_p=self.min_p,
             repetition_penalty=self.repetition_penalty,
+            dry_multiplier=self.dry_multiplier,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
             logit_bias=tuple(sorted((self.logit_bias or {}).items())),

@@ -1,5 +1,6 @@
 """Sources read as blocks, through the HTTP API and a real engine process: what is cached changes the time alone."""
 
+import asyncio
 import itertools
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -16,7 +17,10 @@ from server.application import create_app
 from server.engine.client import EngineClient
 from server.engine.factfiles import FactStorage
 from server.engine.messages import Event, GenerateRequest
-from tests.server.api.world import BASE_URL, SOURCES, World, open_world
+from server.records import RequestRecord
+from server.services import Services
+from server.warming import Warmer
+from tests.server.api.world import BASE_URL, CHUNKS, SOURCES, World, open_world
 from tests.server.engine.conftest import STORIES
 from tests.server.engine.lora_files import write_lora
 
@@ -29,8 +33,9 @@ _names = map(str, itertools.count())
 class Company:
     """A world whose engine is a process with a tiny model. Its 258 lowest tokens serve as the world's bytes."""
 
-    def __init__(self, world: World, client: httpx.AsyncClient, engine: EngineClient) -> None:
-        self.world, self.client, self.engine = world, client, engine
+    def __init__(self, world: World, client: httpx.AsyncClient, services: Services) -> None:
+        self.world, self.client, self.services = world, client, services
+        self.engine = services.engine
 
     async def ask(self, *ranks: int, question: str = "How long?", model: str = "halden") -> dict[str, Any]:
         """With these sources, the best first."""
@@ -75,7 +80,7 @@ async def open_company(folder: Path, **changes: object) -> AsyncIterator[Company
     )
     engine = EngineClient(STORIES, settings, FactStorage(folder / "factcache", "ba5e"))
     rest = folder / next(_names)
-    rest.mkdir()
+    rest.mkdir(parents=True)
     async with open_world(rest) as world:
         await engine.start()
         whole = world.services.settings.model_copy(update={"engine": settings})
@@ -84,7 +89,7 @@ async def open_company(folder: Path, **changes: object) -> AsyncIterator[Company
         headers = {"Authorization": f"Bearer {world.admin.text}"}
         try:
             async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, headers=headers) as client:
-                yield Company(world, client, engine)
+                yield Company(world, client, services)
         finally:
             await engine.stop()
 
@@ -165,3 +170,68 @@ async def test_an_adapter_for_blocks_reads_in_one_piece_where_the_engine_does(tm
     async with open_company(tmp_path, fact_layout="exact") as company:
         company.activate(tmp_path, seed=2, fact_layout="blocks")
         assert await company.read() == (0, ["1", "2"])
+
+
+async def test_what_was_computed_while_nobody_asked_is_there_for_the_first_question(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        num_chunks = sum(map(len, CHUNKS.values()))
+        assert await Warmer(company.services).warm() == num_chunks
+        first = await company.ask(0)
+        assert await company.metric('facts_blocks_total{level="computed"}') == num_chunks
+        assert cached(first) > 0
+    async with open_company(tmp_path / "cold", fact_layout="blocks") as company:
+        assert content(await company.ask(0)) == content(first)
+
+
+async def test_popular_sources_go_first_and_each_is_asked_for_once(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        records = company.services.records
+        for number, chunk_ids in enumerate(
+            (["manual-0"], ["gone-0"], ["manual-0", "warranty-1"], ["gone-0", "menu-0"])
+        ):
+            record = RequestRecord(str(number), "k", "m", "b", chunk_ids=chunk_ids, created_unix_seconds=number)
+            records.write(record).result()
+        assert records.popular_chunks(100, 2) == ["gone-0", "manual-0"]
+        assert records.popular_chunks(2, 9) == ["gone-0", "manual-0", "menu-0", "warranty-1"]
+        await company.ask(1)
+        assert await company.metric('facts_blocks_total{level="computed"}') == 1
+        warmer = Warmer(company.services)
+        assert await warmer.warm() == sum(map(len, CHUNKS.values()))
+        assert await company.metric('facts_blocks_total{level="computed"}') == 4
+        assert await warmer.warm() == 0
+
+
+async def test_nothing_is_computed_ahead_where_facts_are_read_in_one_piece(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="exact") as company:
+        assert await Warmer(company.services).warm() == 0
+
+
+async def test_what_may_be_asked_for_never_pushes_out_what_is_kept(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        await company.ask(1)
+        kept = company.engine.status().facts.num_disk_bytes
+        settings = company.services.settings
+        small = settings.engine.model_copy(update={"fact_disk_bytes": kept})
+        company.services.settings = settings.model_copy(update={"engine": small})
+        assert await Warmer(company.services).warm() == 0
+
+
+async def test_it_waits_for_quiet(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        settings = company.services.settings
+        company.services.settings = settings.model_copy(
+            update={"engine": settings.engine.model_copy(update={"fact_layout": "blocks"})}
+        )
+        warmer = Warmer(company.services)
+        running = asyncio.create_task(warmer.run())
+        while not await company.metric('facts_blocks_total{level="computed"}'):  # noqa: ASYNC110  of another process
+            await asyncio.sleep(0.1)
+        running.cancel()
+
+
+async def test_nothing_is_computed_ahead_that_nobody_reads(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks", base_fact_layout="exact") as company:
+        company.activate(tmp_path, seed=1)
+        assert await Warmer(company.services).warm() == 0
+        company.activate(tmp_path, seed=2, fact_layout="blocks")
+        assert await Warmer(company.services).warm() > 0

@@ -165,7 +165,7 @@ async def test_an_ingest_reports_progress_and_drops_stale_prefixes(
     assert lines[0]["progress"]["stage"] == "index"
     assert lines[-1]["report"]["summary"] == "+0 ~1 -0, 2 unchanged"
     assert lines[-1]["report"]["failures"][0]["reason"] == "damaged"
-    assert world.engine.dropped_scopes == [None]
+    assert world.engine.dropped == [frozenset({"leave"})]
 
 
 async def test_a_failed_ingest_ends_in_an_error_line(client: httpx.AsyncClient, tmp_path: Path) -> None:

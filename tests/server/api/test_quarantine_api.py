@@ -16,10 +16,10 @@ def store(world: World) -> FactStore:
 async def test_out_at_once_listed_and_in_again(world: World, client: httpx.AsyncClient, store: FactStore) -> None:
     await upload(client, "leave.md", LEAVE)
     body = {"knowledge_base": "company", "path": "uploads/leave.md", "note": "poisoned"}
-    num_dropped = len(world.engine.dropped_scopes)
+    num_dropped = len(world.engine.dropped)
     assert (await client.post("/api/quarantine", json=body)).status_code == 201
     assert not found(store, "twenty")
-    assert len(world.engine.dropped_scopes) == num_dropped + 1
+    assert len(world.engine.dropped) == num_dropped + 1
     (row,) = (await client.get("/api/quarantine")).json()["quarantined"]
     assert (row["path"], row["note"]) == ("uploads/leave.md", "poisoned")
     again = await upload(client, "leave.md", LEAVE)

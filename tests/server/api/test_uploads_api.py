@@ -95,13 +95,13 @@ async def test_deleting_removes_index_file_and_cached_prompts(
     world: World, client: httpx.AsyncClient, store: FactStore
 ) -> None:
     document_id = (await upload(client, "leave.md", LEAVE)).json()["document"]["document_id"]
-    world.engine.dropped_scopes.clear()
+    world.engine.dropped.clear()
     response = await client.delete(f"/api/documents/{document_id}")
     assert (response.status_code, response.json()["kept_at"]) == (200, "")
     assert response.json()["deleted"]["path"] == "uploads/leave.md"
     assert not found(store, "twenty")
     assert not list((world.services.settings.data.uploads / "company" / "uploads").iterdir())
-    assert world.engine.dropped_scopes == [None]
+    assert world.engine.dropped == [frozenset({document_id})]
     assert (await client.get(f"/documents/{document_id}")).status_code == 404
     assert (await client.delete(f"/api/documents/{document_id}")).status_code == 404
     assert store.check_parity(100).is_good

@@ -125,7 +125,9 @@ class FixedStore:
             raise NotFoundError(f"{source} went away.")
         if on_progress:
             on_progress(Progress("index", 1, 1, "warranty.md"))
-        return IngestReport("run", 0, 1, 0, 2, 4, 0.1, dry_run, (Failure("x.pdf", "damaged", "no trailer"),))
+        return IngestReport(
+            "run", 0, 1, 0, 2, 4, 0.1, dry_run, (Failure("x.pdf", "damaged", "no trailer"),), 0, ("leave",)
+        )
 
     def documents(self, knowledge_base: str | None = None) -> list[Document]:
         everything = [WARRANTY, MANUAL, MENU]
@@ -151,6 +153,12 @@ class FixedStore:
 
     def clear_access(self, rules: Sequence[Rule]) -> None:
         pass
+
+    def chunks(self, chunk_ids: Sequence[str]) -> dict[str, Chunk]:
+        return {chunk.chunk_id: chunk for found in CHUNKS.values() for chunk in found if chunk.chunk_id in chunk_ids}
+
+    def documents_by_id(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        return {item.document_id: item for item in self.documents() if item.document_id in document_ids}
 
     def chunks_of(self, document_id: str) -> list[Chunk]:
         return CHUNKS[document_id]

@@ -37,6 +37,7 @@ def ask(
     adapter: AdapterRef | None = None,
     scope: str = "",
     max_tokens: int = 6,
+    documents: tuple[str, ...] = (),
 ) -> GenerateRequest:
     bounds = tuple(accumulate((len(block) for block in blocks), initial=len(PREFIX)))
     return GenerateRequest(
@@ -47,6 +48,7 @@ def ask(
         adapter=adapter,
         scopes=(Scope(len(PREFIX), scope),) if scope else (),
         fact_bounds=bounds if blocks else (),
+        fact_documents=documents,
     )
 
 
@@ -186,18 +188,43 @@ def test_another_readers_block_is_no_hit(make_bench: MakeBench) -> None:
     assert bench.finished("hr 2").num_cached_tokens == len(PREFIX + PAY)
 
 
-@pytest.mark.parametrize(("scope", "num_misses"), [("groups:hr", 1), (None, 2)])
-def test_what_is_dropped_is_computed_again(
-    settings: EngineSettings, tmp_path: Path, scope: str | None, num_misses: int
+@pytest.mark.parametrize(("documents", "num_misses"), [({"pay"}, 1), ({"other"}, 0), (None, 2)])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_is_dropped_is_computed_again_and_nothing_else(
+    settings: EngineSettings, tmp_path: Path, documents: set[str] | None, num_misses: int, is_restarted: bool
 ) -> None:
-    bench = Bench(settings, DEFAULT_SHAPE, FactStorage(tmp_path / "facts", "ba5e"))
-    run(bench, ask("1", LEAVE), ask("2", PAY, scope="groups:hr"))
+    storage = FactStorage(tmp_path / "facts", "ba5e")
+    bench = Bench(settings, DEFAULT_SHAPE, storage)
+    run(bench, ask("1", LEAVE, documents=("leave",)), ask("2", PAY, documents=("pay",), scope="groups:hr"))
+    bench = Bench(settings, DEFAULT_SHAPE, storage) if is_restarted else bench
     before = facts(bench).num_misses
-    bench.core.drop_prefixes(scope)
+    bench.core.drop_prefixes(None if documents is None else frozenset(documents))
     bench.core.check_integrity()
-    assert facts(bench).num_memory_blocks == facts(bench).num_disk_blocks == 2 - num_misses
-    run(bench, ask("3", LEAVE, question="And?"), ask("4", PAY, question="And?", scope="groups:hr"))
+    assert facts(bench).num_disk_blocks == 2 - num_misses
+    again = ask("3", LEAVE, question="And?"), ask("4", PAY, question="And?", scope="groups:hr")
+    run(bench, *again)
     assert facts(bench).num_misses - before == num_misses
+
+
+def test_a_block_of_unknown_origin_goes_with_any_document(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    run(bench, ask("1", LEAVE), ask("2", PAY, documents=("pay",)))
+    bench.core.drop_prefixes(frozenset({"travel"}))
+    assert facts(bench).num_memory_blocks == 1
+
+
+def test_text_of_two_documents_stays_for_the_one_that_is_left(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    run(bench, ask("1", LEAVE, documents=("old",)), ask("2", LEAVE, PAY, documents=("new", "pay")))
+    bench.core.drop_prefixes(frozenset({"new"}))
+    run(bench, ask("3", LEAVE, question="And?", documents=("old",)))
+    assert facts(bench).num_misses == 2
+
+
+def test_documents_must_match_the_sources(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.core.submit(ask("1", LEAVE, PAY, documents=("leave",)))
+    assert bench.failed("1").kind is FailureKind.BAD_REQUEST
 
 
 def test_a_block_dropped_while_it_is_computed_is_kept_nowhere(make_bench: MakeBench) -> None:
@@ -339,7 +366,7 @@ def test_any_mixture_gives_every_request_its_own_answer(make_bench: MakeBench, s
         if chance.random() < 0.15:
             bench.core.cancel(open_requests.pop(chance.choice(sorted(open_requests))).request_id)
         if chance.random() < 0.1:
-            bench.core.drop_prefixes(chance.choice([None, "groups:hr"]))
+            bench.core.drop_prefixes(chance.choice([None, frozenset({"leave"})]))
         bench.core.check_integrity()
     bench.run()
     for request in open_requests.values():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from config.errors import EngineError
-from server.engine.factfiles import FactFolder
+from server.engine.factfiles import FactFolder, forget_files
 from server.engine.facts import HALF_LIFE, BlockId, Ledger, block_id
 
 A, B, C = (BlockId(name) for name in "abc")
@@ -67,20 +67,21 @@ def test_ids_differ_by_everything_that_decides_the_cells_and_by_reader() -> None
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Never over budget, loses nothing that it did not name, forgets a scope as a whole."""
+    """Never over budget, loses nothing that it did not name, forgets a document as a whole."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ledger = Ledger(20)
         self.truth: dict[BlockId, int] = {}
 
-    @rule(name=st.sampled_from("abcdefgh"), scope=st.sampled_from(["", "hr"]), size=st.integers(0, 25))
-    def keep(self, name: str, scope: str, size: int) -> None:
-        block = BlockId(name, scope)
+    @rule(name=st.sampled_from("abcdefgh"), document=st.sampled_from(["", "pay"]), size=st.integers(0, 25))
+    def keep(self, name: str, document: str, size: int) -> None:
+        block = BlockId(name, "", document)
         if not self.ledger.can_keep(size):
             return
         for gone in self.ledger.keep(block, size):
             del self.truth[gone]
+        self.truth.pop(block, None)
         self.truth[block] = size
 
     @rule(number=st.integers(0, 20))
@@ -88,10 +89,10 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.truth:
             self.ledger.use(sorted(self.truth, key=str)[number % len(self.truth)])
 
-    @rule(scope=st.sampled_from([None, "", "hr"]))
-    def forget(self, scope: str | None) -> None:
-        gone = set(self.ledger.forget(scope))
-        assert gone == {block for block in self.truth if scope is None or block.scope == scope}
+    @rule(documents=st.sampled_from([None, frozenset({"pay"}), frozenset({"leave"})]))
+    def forget(self, documents: frozenset[str] | None) -> None:
+        gone = set(self.ledger.forget(documents))
+        assert gone == {block for block in self.truth if documents is None or block.document in {"", *documents}}
         self.truth = {block: size for block, size in self.truth.items() if block not in gone}
 
     @invariant()
@@ -132,7 +133,7 @@ def test_a_block_comes_back_after_a_restart(folder: Path) -> None:
         lambda data: b"",
         lambda data: b"{" * 5_000,
         lambda data: b"[1]\n" + data,
-        lambda data: data.replace(b'"format": 1', b'"format": 2'),
+        lambda data: data.replace(b'"format": 2', b'"format": 1'),
         lambda data: data.replace(b'"num_bytes": 10', b'"num_bytes": -5'),
     ],
 )
@@ -182,15 +183,24 @@ def test_unfinished_files_are_cleared_away_and_others_left_alone(folder: Path) -
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
-def test_a_scope_is_forgotten_on_disk_after_a_restart_too(folder: Path) -> None:
-    first, secret = opened(folder), BlockId("s", "groups:hr")
-    first.keep(A, b"open")
-    first.keep(secret, b"secret")
+def test_a_document_is_forgotten_on_disk_after_a_restart_too(folder: Path) -> None:
+    first = opened(folder)
+    first.keep(BlockId("a", "", "leave"), b"open")
+    first.keep(BlockId("s", "groups:hr", "pay"), b"secret")
     again = opened(folder)
-    again.forget("groups:hr")
+    again.forget(frozenset({"pay"}))
     assert [path.name for path in folder.iterdir()] == ["a.facts"]
     again.forget(None)
     assert list(folder.iterdir()) == []
+
+
+def test_files_are_forgotten_by_document_where_no_engine_runs(folder: Path) -> None:
+    first = opened(folder)
+    for name in ("leave", "pay", ""):
+        first.keep(BlockId(f"of-{name}", "", name), b"cells")
+    (folder / "odd.facts").write_bytes(b"no head")
+    forget_files(folder, frozenset({"pay"}))
+    assert [path.name for path in folder.iterdir()] == ["of-leave.facts"]
 
 
 def test_a_disk_that_cannot_be_written_costs_the_level_only(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -206,7 +216,7 @@ def test_a_file_says_what_it_is(folder: Path) -> None:
     opened(folder).keep(BlockId("d", "groups:hr"), b"cells")
     head = json.loads((folder / "d.facts").read_bytes().split(b"\n")[0])
     assert {key: head[key] for key in ("format", "origin", "digest", "scope", "num_bytes")} == {
-        "format": 1,
+        "format": 2,
         "origin": "base 1",
         "digest": "d",
         "scope": "groups:hr",

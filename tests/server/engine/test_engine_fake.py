@@ -78,9 +78,9 @@ async def test_adapters_and_prefixes() -> None:
     engine = FakeEngine()
     engine.bad_adapters.add("b@1")
     await engine.start()
-    await engine.drop_prefixes("alice")
+    await engine.drop_prefixes(frozenset({"leave"}))
     assert engine.status().is_ready
-    assert engine.dropped_scopes == ["alice"]
+    assert engine.dropped == [frozenset({"leave"})]
     path = fake_vocabulary().path
     await engine.check_adapter(AdapterRef("a@1", path, "a"))
     with pytest.raises(BadRequestError, match="b@1"):

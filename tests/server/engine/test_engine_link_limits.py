@@ -1,4 +1,4 @@
-"""Why blocks are not linked (decision 0022): what llama.cpp refuses. If one of these fails, look at the decision again."""
+"""Why blocks are not linked (decision 0022): what llama.cpp refuses. If one of these fails, look at that again."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -123,13 +123,12 @@ def test_a_sequence_that_another_one_covers_is_not_kept() -> None:
     assert store.release(short, keep=True) == [short]
 
 
-def test_forgotten_scopes_are_neither_offered_nor_kept() -> None:
+def test_forgotten_prompts_are_neither_offered_nor_kept() -> None:
     store = PrefixStore(20, 4)
     hers = private("alice")
     idle, live = fill(store, hers, (1, 2, 3)), fill(store, hers, (4, 5, 6))
     store.release(idle, keep=True)
-    assert store.forget("bob") == []
-    assert store.forget("alice") == [idle]
+    assert store.forget(frozenset({"any"})) == [idle]
     assert store.match(hers, tokens(4, 5, 6, 7)) == NO_MATCH
     assert store.release(live, keep=True) == [live]
 
@@ -204,9 +203,9 @@ class StoreMachine(RuleBasedStateMachine):
         del self.live[number]
         self.forget(self.store.release(number, keep=keep))
 
-    @rule(scope=st.sampled_from([None, "alice"]))
-    def drop(self, scope: str | None) -> None:
-        self.forget(self.store.forget(scope))
+    @rule(documents=st.sampled_from([None, frozenset({"leave"})]))
+    def drop(self, documents: frozenset[str] | None) -> None:
+        self.forget(self.store.forget(documents))
 
     @invariant()
     def adds_up(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from server.engine.backend import Logits
 from server.engine.messages import Sampling
+from server.engine.repeats import ALLOWED_LENGTH, GROWTH, Repeats
 from server.engine.sampling import Sampler, describe_choice
 
 
@@ -133,3 +134,35 @@ def test_a_leaning_leaves_the_given_logits_alone() -> None:
     logits = row(2, 1, 0)
     Sampler(Sampling(leaning=(1,), leaning_bias=5), ()).choose(logits)
     assert logits.tolist() == [2, 1, 0]
+
+
+def test_an_answer_that_runs_in_a_circle_is_led_out_of_it() -> None:
+    def answer(multiplier: float) -> list[int]:
+        sampler = Sampler(Sampling(dry_multiplier=multiplier), ())
+        tokens: list[int] = []
+        for _ in range(60):
+            logits = np.zeros(12, np.float32)
+            logits[len(tokens) % 8] = 9.0
+            tokens.append(sampler.choose(logits))
+        return tokens
+
+    assert answer(0.0) == [position % 8 for position in range(60)]
+    led_out = answer(0.8)
+    first = next(index for index, token in enumerate(led_out) if token != index % 8)
+    assert first == 8 + ALLOWED_LENGTH + 5  # 0.8 * 1.75 ** 5 > 9, and one repetition less is not enough
+
+
+def test_short_repetitions_cost_nothing() -> None:
+    repeats = Repeats(0.8)
+    for token in [*range(ALLOWED_LENGTH - 1), 90, *range(ALLOWED_LENGTH - 1)]:
+        repeats.push(token)
+    assert len(repeats.penalties()[0]) == 0
+
+
+def test_the_longest_repetition_counts_and_room_grows() -> None:
+    repeats = Repeats(1.0)
+    for token in [*range(400), *range(8)]:
+        repeats.push(token)
+    tokens, penalties = repeats.penalties()
+    assert tokens.tolist() == [8]
+    assert penalties == pytest.approx([GROWTH ** (8 - ALLOWED_LENGTH)])
