@@ -174,6 +174,13 @@ async def test_nothing_is_computed_ahead_where_facts_are_read_in_one_piece(tmp_p
         assert await Warmer(company.services).warm() == 0
 
 
+async def test_nothing_is_computed_ahead_that_no_voice_reads(tmp_path: Path) -> None:
+    async with open_company(tmp_path, fact_layout="blocks", base_fact_layout="exact") as company:
+        assert await Warmer(company.services).warm() == 0
+        company.activate(tmp_path, seed=2, fact_layout="blocks")
+        assert await Warmer(company.services).warm() > 0
+
+
 async def test_what_may_be_asked_for_never_pushes_out_what_is_kept(tmp_path: Path) -> None:
     async with open_company(tmp_path, fact_layout="blocks") as company:
         await company.ask(1)
