@@ -1,9 +1,10 @@
 """What the next batch computes: whose turn it is, which streams decode, which prompts are read further. Pure.
 
-Requests are grouped by voice: an adapter, or the base with all adapters that may share its batches (`mixer`). One decode
-has one voice, and the voices take turns in the order in which they began to wait. A turn is over after `turn_steps` batches, or as soon as it has read one slice
-of prompt: a long prompt costs the streams of other brands one slice at a time. Slices are smaller while streams run
-(`server.engine.rows`), and turns of streams then are shorter by as much, so that prompts are not read more slowly.
+Requests are grouped by voice: an adapter, or the base with all adapters that may share its batches (`mixer`). A decode
+has one voice, and voices take turns in the order in which they began to wait. A turn is over after `turn_steps`
+batches, or as soon as it has read one slice of prompt: a long prompt costs the streams of other brands one slice at a
+time. Slices are smaller while streams run (`server.engine.rows`), and turns of streams then are shorter by as much, so
+that prompts are not read more slowly.
 """
 
 from collections.abc import Sequence
