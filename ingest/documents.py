@@ -1,7 +1,7 @@
 """The words of ingest: parsed documents with locations, chunks, and what a search returns."""
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +162,11 @@ class IngestReport:
     def is_change(self) -> bool:
         """What was cached of the documents may be out of date."""
         return bool(self.num_changed or self.num_removed or self.num_renamed)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As it is stored and shown: without `outdated`, which only caches ask for."""
+        return {name: value for name, value in asdict(self).items() if name != "outdated"}
 
 
 class Embedder(Protocol):

@@ -79,7 +79,7 @@ class RunBook:
             )
 
     def finish(self, report: IngestReport) -> None:
-        counts = {**asdict(report), "failures": (), "outdated": ()}
+        counts = {**report.row, "failures": ()}
         failures = [asdict(failure) for failure in report.failures]
         with self._tables.transaction() as connection:
             connection.execute(

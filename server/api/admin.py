@@ -4,7 +4,7 @@ import asyncio
 import json
 import platform
 from collections.abc import AsyncGenerator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -111,6 +111,6 @@ def _line(event: IngestEvent) -> dict[str, Any]:
         case Progress():
             return {"progress": asdict(event)}
         case IngestReport():
-            return {"report": {**asdict(replace(event, outdated=())), "summary": event.summary}}
+            return {"report": {**event.row, "summary": event.summary}}
         case _:
             return failure_of(event).body
