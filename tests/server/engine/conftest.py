@@ -26,6 +26,7 @@ def settings() -> EngineSettings:
             "prefill_slice_tokens": 16,
             "turn_steps": 3,
             "mix_brands": "off",
+            "drafts": "auto",
         }
     )
 
