@@ -9,12 +9,14 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from config.prompt import Conversation, Source, Turn, render
 from ingest.documents import Chunk, Document
 from server.candidates import RetrievedSource
 from server.engine.messages import EngineStatus, FailedEvent, FailureKind, GenerateRequest, Scope
 from server.fact_reading import FactReading
+from server.metrics import IndexCounts
 from server.numbering import with_lasting_numbers
 from server.packing import source_of
 from server.scopes import source_scope
@@ -25,6 +27,8 @@ QUIET_SECONDS = 3.0
 LOOK_SECONDS = 1.0
 NUM_GLANCES, GLANCE_SECONDS = 10, 0.05
 NUM_REQUESTS, NUM_POPULAR = 2_000, 64
+NUM_AT_ONCE = 64
+"""Sources that are read from the catalog before they are asked for."""
 FULL_SHARE = 0.9
 """Of a level's budget: what is asked for must not be pushed out by what may be asked for."""
 log = logging.getLogger(__name__)
@@ -40,6 +44,8 @@ class Warmer:
         """Chunks that were asked for, whatever came of it: each has one try."""
         self._num_prompt_tokens = -1
         self._num_quiet_looks = 0
+        self._finished: tuple[int, IndexCounts | None] | None = None
+        """What stood when nothing was left to do: prompt tokens read, and the index as it was last counted."""
 
     async def run(self) -> None:
         if self._settings.fact_layout == "exact" or not self._settings.fact_ahead:
@@ -47,7 +53,7 @@ class Warmer:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                if self._is_quiet(self._services.engine.status()):
+                if self._is_quiet(self._services.engine.status()) and self.has_news():
                     await self.warm()
             except Exception:
                 log.exception("Facts could not be computed ahead of use")
@@ -55,18 +61,34 @@ class Warmer:
     async def warm(self) -> int:
         """Until somebody asks, the budget is used, or everything is done. Returns how many sources were asked for."""
         num_asked = 0
-        if not await asyncio.to_thread(self._is_used):
-            return num_asked
-        for source in await asyncio.to_thread(lambda: list(self._wanted())):
-            if not await self._is_free() or self._is_full(self._services.engine.status()):
-                break
-            chunk_id = source.chunks[0].chunk_id
-            if not await self._ask(source, f"ahead-{chunk_id}"):
-                break
-            self._done.add(chunk_id)
-            num_asked += 1
-        self._num_prompt_tokens = self._services.engine.status().num_prompt_tokens
+        while sources := await asyncio.to_thread(self._next_sources):
+            for source in sources:
+                if not await self._is_free():
+                    return num_asked
+                if self._is_full(self._services.engine.status()):
+                    self._note_finished()
+                    return num_asked
+                chunk_id = source.chunks[0].chunk_id
+                if not await self._ask(source, f"ahead-{chunk_id}"):
+                    return num_asked
+                self._done.add(chunk_id)
+                num_asked += 1
+        self._note_finished()
         return num_asked
+
+    def has_news(self) -> bool:
+        """Since nothing was left to do: has somebody asked, or was the index counted again, as after each ingest?"""
+        if self._finished is None:
+            return True
+        num_prompt_tokens, index = self._finished
+        is_same = num_prompt_tokens == self._services.engine.status().num_prompt_tokens
+        return not is_same or index is not self._services.index
+
+    def _note_finished(self) -> None:
+        self._finished = self._services.engine.status().num_prompt_tokens, self._services.index
+
+    def _next_sources(self) -> list[RetrievedSource]:
+        return list(islice(self._wanted(), NUM_AT_ONCE)) if self._is_used() else []
 
     def _is_used(self) -> bool:
         """Does anybody read sources as blocks? See `server.fact_reading`."""

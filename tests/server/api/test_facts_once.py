@@ -15,8 +15,8 @@ import pytest
 from config.settings import load_settings
 from server.application import create_app
 from server.engine.client import EngineClient
-from server.engine.factfiles import FactStorage
 from server.engine.messages import Event, GenerateRequest
+from server.engine.storage import EngineStorage
 from server.records import RequestRecord
 from server.services import Services
 from server.warming import Warmer
@@ -78,7 +78,7 @@ async def open_company(folder: Path, **changes: object) -> AsyncIterator[Company
     settings = load_settings(environment={}).engine.model_copy(
         update={"context_tokens": 4_096, "max_sequences": 16, "max_running": 4, "threads": 1, **changes}
     )
-    engine = EngineClient(STORIES, settings, FactStorage(folder / "factcache", "ba5e"))
+    engine = EngineClient(STORIES, settings, EngineStorage(folder / "factcache", "ba5e"))
     rest = folder / next(_names)
     rest.mkdir(parents=True)
     async with open_world(rest) as world:
@@ -191,17 +191,21 @@ async def test_what_may_be_asked_for_never_pushes_out_what_is_kept(tmp_path: Pat
         assert await Warmer(company.services).warm() == 0
 
 
-async def test_it_waits_for_quiet(tmp_path: Path) -> None:
+async def test_it_begins_by_itself_and_looks_again_only_after_something_happened(tmp_path: Path) -> None:
     async with open_company(tmp_path, fact_layout="blocks") as company:
-        settings = company.services.settings
-        company.services.settings = settings.model_copy(
-            update={"engine": settings.engine.model_copy(update={"fact_layout": "blocks"})}
-        )
-        warmer = Warmer(company.services)
+        warmer, num_chunks = Warmer(company.services), sum(map(len, CHUNKS.values()))
         running = asyncio.create_task(warmer.run())
-        while not await company.metric('facts_blocks_total{level="computed"}'):  # noqa: ASYNC110  of another process
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(120):
+            while warmer.has_news():  # noqa: ASYNC110  what is waited for is another process
+                await asyncio.sleep(0.1)
         running.cancel()
+        assert await company.metric('facts_blocks_total{level="computed"}') == num_chunks
+        await company.ask(0)
+        assert warmer.has_news()
+        assert await warmer.warm() == 0
+        assert not warmer.has_news()
+        company.services.check_index()
+        assert warmer.has_news()
 
 
 async def test_each_voice_reads_no_faster_than_its_adapter_was_trained_for(tmp_path: Path) -> None:
