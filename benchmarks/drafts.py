@@ -31,7 +31,6 @@ from config.models import resolve_base
 from config.prompt import Conversation, Source, Turn, TurnFormat, render
 from config.settings import SAMPLE, Settings, load_settings
 from server.engine.client import EngineClient
-from server.engine.factfiles import FactStorage
 from server.engine.messages import (
     AdapterRef,
     EngineStatus,
@@ -41,6 +40,7 @@ from server.engine.messages import (
     TextEvent,
     TokenChoice,
 )
+from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
 from server.lifecycle import turn_format_of
 
@@ -168,7 +168,7 @@ def requests_of(prompts: Prompts, workload: str, number: int) -> list[GenerateRe
     return [getattr(prompts, workload)(number)]
 
 
-async def started(settings: Settings, drafts: str, storage: FactStorage) -> EngineClient:
+async def started(settings: Settings, drafts: str, storage: EngineStorage) -> EngineClient:
     engine = EngineClient(resolve_base(settings).path, settings.engine.model_copy(update={"drafts": drafts}), storage)
     await engine.start()
     return engine
@@ -178,7 +178,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
     settings = load_settings()
     base = resolve_base(settings)
     prompts = Prompts(Vocabulary.open(base.path), arguments.tokens)
-    storage = FactStorage(folder / "factcache", base.sha256, folder / "steptimes.json")
+    storage = EngineStorage(folder / "factcache", base.sha256, folder / "steptimes.json")
     engines = (await started(settings, "auto", storage), await started(settings, "off", storage))
     pairs: list[Pair] = []
     deadline = time.monotonic() + arguments.seconds

@@ -24,8 +24,8 @@ from config.models import resolve_base
 from config.prompt import Conversation, Source, Turn, render
 from config.settings import SAMPLE, Settings, load_settings
 from server.engine.client import EngineClient
-from server.engine.factfiles import FactStorage
 from server.engine.messages import AdapterRef, FinishedEvent, GenerateRequest
+from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
 from server.lifecycle import turn_format_of
 
@@ -108,7 +108,7 @@ async def one_round(
     return found
 
 
-async def from_disk(settings: Settings, storage: FactStorage, prompts: Prompts, order: list[int]) -> Asked:
+async def from_disk(settings: Settings, storage: EngineStorage, prompts: Prompts, order: list[int]) -> Asked:
     engine = await started(settings, "blocks", storage)
     try:
         return await ask(engine, prompts.request(order))
@@ -116,7 +116,7 @@ async def from_disk(settings: Settings, storage: FactStorage, prompts: Prompts, 
         await engine.stop()
 
 
-async def started(settings: Settings, layout: str, storage: FactStorage | None) -> EngineClient:
+async def started(settings: Settings, layout: str, storage: EngineStorage | None) -> EngineClient:
     section = settings.engine.model_copy(update={"fact_layout": layout})
     engine = EngineClient(resolve_base(settings).path, section, storage)
     await engine.start()
@@ -134,7 +134,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
     base = resolve_base(settings)
     prompts = Prompts(Vocabulary.open(base.path), arguments.tokens, settings.ingest.chunk_tokens)
     adapter = adapter_at(arguments.adapter) if arguments.adapter else None
-    storage = FactStorage(folder, base.sha256)
+    storage = EngineStorage(folder, base.sha256)
     exact, blocks = await started(settings, "exact", None), await started(settings, "blocks", storage)
     order, chance = list(range(len(prompts.sources))), random.Random(1)
     rounds: list[dict[str, Asked]] = []

@@ -19,6 +19,9 @@ from config.datadir import DataDirectory
 from config.errors import ConfigError
 from config.fact_layout import FactLayout
 
+Weights = Literal["mapped", "locked", "loaded"]
+"""How the model file is held in memory."""
+
 SHORT_NAMES = {
     "HOUSEVOICE_PORT": ("server", "port"),
     "HOUSEVOICE_HOST": ("server", "host"),
@@ -76,7 +79,7 @@ class EngineSettings(Section):
     mix_brands: Literal["auto", "on", "off"]
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
-    weights: Literal["mapped", "locked", "loaded"]
+    weights: Weights
     default_max_tokens: PositiveInt
     request_timeout_seconds: PositiveSeconds
     fact_layout: FactLayout

@@ -13,7 +13,7 @@ from config.settings import Settings
 from server.brandbook import BrandBook
 from server.drift import DriftStore
 from server.engine.client import EngineClient
-from server.engine.factfiles import FactStorage
+from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
 from server.feedback import FeedbackStore
 from server.index_work import open_generations
@@ -33,7 +33,7 @@ def open_services(settings: Settings) -> Services:
     """Everything that is quick to open. The caller holds the data directory's lock. Raises HousevoiceError."""
     base = resolve_base(settings)
     vocabulary = Vocabulary.open(base.path)
-    storage = FactStorage(settings.data.facts, base.sha256, settings.data.step_times)
+    storage = EngineStorage(settings.data.facts, base.sha256, settings.data.step_times)
     return Services(
         settings=settings,
         base=base,

@@ -50,7 +50,7 @@ def main() -> None:
         base = _base(name, settings, peers, cache)
         more, states[base.name] = measure(base, plan, peers, cache)
         found += more
-        if name == "default" and drafts.are_known():
+        if name == "default":
             found += drafts.measure_drafts(base, plan.rounds, plan.sizes.num_questions)
         _write(target, found, _notes(plan, states))
     print(f"Wrote {target.name}.md, .html and .jsonl to {RESULTS.name}/")

@@ -13,19 +13,12 @@ from benchmarks.bench.samples import Sample
 from benchmarks.bench.systems import HOUSEVOICE, Housevoice, housevoice
 from benchmarks.company_streams import questions
 from config.models import ModelFile
-from config.settings import EngineSettings
 from server.engine.vocabulary import Vocabulary
 
-SETTING = "drafts"
 WITHOUT = "housevoice, drafts off"
 QUOTING, OTHER = "quoting", "not quoting"
 MAX_TOKENS = 160
 STORY = "Tell me a story about number {}."
-
-
-def are_known() -> bool:
-    """Whether this build has them."""
-    return SETTING in EngineSettings.model_fields
 
 
 def measure_drafts(base: ModelFile, rounds: int, num_questions: int, folder: Path | None = None) -> Iterator[Sample]:
@@ -36,7 +29,7 @@ def measure_drafts(base: ModelFile, rounds: int, num_questions: int, folder: Pat
         for system, value in ((HOUSEVOICE, "auto"), (WITHOUT, "off")):
             place = Path(name) / value
             place.mkdir()
-            settings = {f"HOUSEVOICE_ENGINE_{SETTING.upper()}": value}
+            settings = {"HOUSEVOICE_ENGINE_DRAFTS": value}
             served = housevoice(place, vocabulary.end_tokens, settings, "--sample", name=system)
             servers.append(stack.enter_context(served))
         for number in range(rounds):

@@ -20,7 +20,7 @@ from pathlib import Path
 from config.errors import EngineError, HousevoiceError, ModelError
 from config.settings import EngineSettings
 from server.engine.adapter_check import check_in_own_process
-from server.engine.factfiles import FactStorage, forget_files
+from server.engine.factfiles import forget_files
 from server.engine.facts import Documents
 from server.engine.messages import (
     AdapterRef,
@@ -43,6 +43,7 @@ from server.engine.process import (
     Submit,
     run_engine,
 )
+from server.engine.storage import EngineStorage
 
 MAX_BACKOFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 class EngineClient:
     """Implements `messages.Engine`. Use from one event loop. storage: where fact blocks survive restarts, if at all."""
 
-    def __init__(self, model: Path, settings: EngineSettings, storage: FactStorage | None = None) -> None:
+    def __init__(self, model: Path, settings: EngineSettings, storage: EngineStorage | None = None) -> None:
         self._model = model
         self._settings = settings
         self._storage = storage
@@ -115,7 +116,7 @@ class EngineClient:
 
     async def drop_prefixes(self, documents: Documents = None) -> None:
         if self._storage is not None:  # even where no engine runs that could do it
-            await asyncio.to_thread(forget_files, self._storage.folder, documents)
+            await asyncio.to_thread(forget_files, self._storage.facts, documents)
         if self._child is not None:
             self._child.send(DropPrefixes(documents))
 
@@ -208,7 +209,7 @@ class EngineClient:
 class _Child:
     """One engine process and our end of its pipe."""
 
-    def __init__(self, model: Path, settings: EngineSettings, storage: FactStorage | None) -> None:
+    def __init__(self, model: Path, settings: EngineSettings, storage: EngineStorage | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.last_words = ""

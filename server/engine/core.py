@@ -18,7 +18,7 @@ from server.engine.backend import EngineBackend, Pieces, Span
 from server.engine.blocks import BlockReader, FactShelf
 from server.engine.drafts import Drafter
 from server.engine.fact_check import find_block_problem
-from server.engine.factfiles import FactFolder, FactStorage
+from server.engine.factfiles import FactFolder
 from server.engine.facts import Documents
 from server.engine.messages import (
     AdapterRef,
@@ -39,6 +39,7 @@ from server.engine.scheduler import Plan, Scheduler
 from server.engine.schema import SchemaCompiler
 from server.engine.shelf import AdapterShelf
 from server.engine.steptime import StepTable
+from server.engine.storage import EngineStorage
 from server.engine.validation import clip_answer, refuse_bounds, refuse_invalid
 
 WORTH_WAITING_TOKENS = 8
@@ -57,7 +58,7 @@ class EngineCore:
         pieces: Pieces,
         settings: EngineSettings,
         publish: Publish,
-        fact_storage: FactStorage | None = None,
+        storage: EngineStorage | None = None,
         table: StepTable | None = None,
     ) -> None:
         """table: how long steps take; None: not measured, so all streams share a batch and nothing is drafted."""
@@ -89,7 +90,7 @@ class EngineCore:
             drafts=DraftStatus(is_on=not problem, note=problem),
             step_seconds=table.points if table else (),
         )
-        self._blocks = self._open_blocks(fact_storage) if settings.fact_layout == "blocks" else None
+        self._blocks = self._open_blocks(storage) if settings.fact_layout == "blocks" else None
 
     def submit(self, request: GenerateRequest) -> None:
         """Queue it, or publish its FailedEvent at once."""
@@ -159,7 +160,7 @@ class EngineCore:
                     f"{lengths.get(sequence, 0)} is accounted for."
                 )
 
-    def _open_blocks(self, storage: FactStorage | None) -> BlockReader | None:
+    def _open_blocks(self, storage: EngineStorage | None) -> BlockReader | None:
         """None where the self-test fails: prompts are then read in one piece. Blocks being computed need ids too."""
         backend, settings = self._backend, self._settings
         if problem := find_block_problem(backend):
@@ -170,7 +171,7 @@ class EngineCore:
         base = storage.base_sha256 if storage else ""
         origin = hashlib.sha256(f"{base}, {backend.state_format}, blocks".encode())
         max_bytes = settings.fact_disk_bytes
-        folder = FactFolder(storage.folder, origin.hexdigest(), max_bytes) if storage and max_bytes else None
+        folder = FactFolder(storage.facts, origin.hexdigest(), max_bytes) if storage and max_bytes else None
         return BlockReader(backend, self._store, FactShelf(settings.fact_memory_bytes, folder), origin.digest())
 
     def _layout_of(self, request: GenerateRequest) -> Layout:

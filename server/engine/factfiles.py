@@ -25,18 +25,6 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class FactStorage:
-    """Where blocks may be kept on disk, and the hash of the base that computes them.
-
-    step_times: the file of measured step times (`server.engine.steptrial`); None: they are not measured.
-    """
-
-    folder: Path
-    base_sha256: str
-    step_times: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Head:
     format: int
     origin: str

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from adapters.lora_header import read_adapter_header
 from config.errors import BadRequestError, EngineError, ModelError
 from config.gguf_header import GgufHeader, read_header
-from config.settings import EngineSettings
+from config.settings import EngineSettings, Weights
 from server.engine.backend import BackendShape, Logits, Span
 from server.engine.messages import AdapterRef
 from server.engine.mixing import MAX_BATCH_TOKENS, NUM_SPARE_SEQUENCES, AdapterRows, BatchRows, open_adapter_rows
 from server.engine.native import complaints, llama
-from server.engine.weights import LOAD_MODES, Weights, refuse_unlocked
+from server.engine.weights import LOAD_MODES, refuse_unlocked
 
 FLASH_ATTENTION_ON = 1
 TYPE_F16, TYPE_BF16 = 1, 30

@@ -18,12 +18,12 @@ from pathlib import Path
 from config.errors import EngineError, ModelError
 from config.settings import EngineSettings
 from server.engine.core import EngineCore
-from server.engine.factfiles import FactStorage
 from server.engine.facts import Documents
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import EngineStatus, Event, GenerateRequest
 from server.engine.steptime import StepTable
 from server.engine.steptrial import find_table
+from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
 
 STATUS_SECONDS = 0.1
@@ -82,7 +82,7 @@ Report = Ready | Broken | Published
 
 
 def run_engine(
-    connection: Connection, model: Path, settings: EngineSettings, storage: FactStorage | None, parent: int
+    connection: Connection, model: Path, settings: EngineSettings, storage: EngineStorage | None, parent: int
 ) -> None:
     """Entry point of the child process; returns when told to stop."""
     _detach()
@@ -121,7 +121,7 @@ class _Loop:
         commands: "queue.SimpleQueue[Command]",
         model: Path,
         settings: EngineSettings,
-        storage: FactStorage | None,
+        storage: EngineStorage | None,
     ) -> None:
         self._connection = connection
         self._commands = commands
@@ -185,7 +185,7 @@ class _Loop:
         return replace(self._core.status(), pid=os.getpid())
 
 
-def _step_table(backend: LlamaBackend, storage: FactStorage | None) -> StepTable | None:
+def _step_table(backend: LlamaBackend, storage: EngineStorage | None) -> StepTable | None:
     if storage is None or storage.step_times is None:
         return None
     origin = f"{storage.base_sha256}, {backend.machine}"

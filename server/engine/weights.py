@@ -1,11 +1,10 @@
 """How the model's file is held in memory: engine.weights."""
 
 from pathlib import Path
-from typing import Literal
 
 from config.errors import ModelError
+from config.settings import Weights
 
-Weights = Literal["mapped", "locked", "loaded"]
 LOAD_MODES: dict[Weights, int] = {"mapped": 1, "locked": 3, "loaded": 0}
 """LLAMA_LOAD_MODE_MMAP, _MMAP_MLOCK, _NONE. What the library's own choice (-1) would be is its business."""
 STATUS = Path("/proc/self/status")

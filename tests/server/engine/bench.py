@@ -5,10 +5,10 @@ from collections.abc import Callable
 from config.settings import EngineSettings
 from server.engine.backend import BackendShape
 from server.engine.core import EngineCore
-from server.engine.factfiles import FactStorage
 from server.engine.fake import FakeBackend, fake_vocabulary
 from server.engine.messages import Event, FailedEvent, FinishedEvent, TextEvent
 from server.engine.steptime import StepTable
+from server.engine.storage import EngineStorage
 
 
 class Bench:
@@ -18,7 +18,7 @@ class Bench:
         self,
         settings: EngineSettings,
         shape: BackendShape,
-        storage: FactStorage | None = None,
+        storage: EngineStorage | None = None,
         prepare: Callable[[FakeBackend], object] = lambda _: None,
         table: StepTable | None = None,
     ) -> None:

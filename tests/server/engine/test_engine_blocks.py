@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from config.fact_layout import Layout
 from config.settings import EngineSettings
 from server.engine.backend import BackendShape
-from server.engine.factfiles import FactStorage
 from server.engine.fake import DEFAULT_SHAPE, FakeBackend, expected_answer
 from server.engine.messages import AdapterRef, FactStatus, FailureKind, GenerateRequest, Scope
+from server.engine.storage import EngineStorage
 from tests.server.engine.bench import Bench
 
 MakeBench = Callable[..., Bench]
@@ -153,7 +153,7 @@ def test_the_memory_budget_is_kept(make_bench: MakeBench) -> None:
 
 
 def test_blocks_survive_a_restart_on_disk(settings: EngineSettings, tmp_path: Path) -> None:
-    storage = FactStorage(tmp_path / "facts", "ba5e")
+    storage = EngineStorage(tmp_path / "facts", "ba5e")
     first = Bench(settings, DEFAULT_SHAPE, storage)
     run(first, ask("1", LEAVE, PAY))
     assert facts(first).num_disk_blocks == 2
@@ -193,7 +193,7 @@ def test_another_readers_block_is_no_hit(make_bench: MakeBench) -> None:
 def test_what_is_dropped_is_computed_again_and_nothing_else(
     settings: EngineSettings, tmp_path: Path, documents: set[str] | None, num_misses: int, is_restarted: bool
 ) -> None:
-    storage = FactStorage(tmp_path / "facts", "ba5e")
+    storage = EngineStorage(tmp_path / "facts", "ba5e")
     bench = Bench(settings, DEFAULT_SHAPE, storage)
     run(bench, ask("1", LEAVE, documents=("leave",)), ask("2", PAY, documents=("pay",), scope="groups:hr"))
     bench = Bench(settings, DEFAULT_SHAPE, storage) if is_restarted else bench

@@ -13,7 +13,6 @@ from config.settings import EngineSettings
 from server.engine.backend import Logits, Span
 from server.engine.core import EngineCore
 from server.engine.fact_check import find_block_problem
-from server.engine.factfiles import FactStorage
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import (
     AdapterRef,
@@ -26,6 +25,7 @@ from server.engine.messages import (
     TextEvent,
     TokenChoice,
 )
+from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
 from tests.server.engine.lora_files import write_lora
 
@@ -57,7 +57,7 @@ def settings(settings: EngineSettings) -> EngineSettings:
 class Model:
     """A core on llama.cpp. `fresh` gives the answer of one that has nothing cached."""
 
-    def __init__(self, path: Path, settings: EngineSettings, storage: FactStorage | None = None) -> None:
+    def __init__(self, path: Path, settings: EngineSettings, storage: EngineStorage | None = None) -> None:
         self.vocabulary = Vocabulary.open(path)
         self.backend = LlamaBackend(path, ContextShape.from_settings(settings))
         self.events: list[Event] = []
@@ -120,7 +120,7 @@ def tokens_of(answer: list[TokenChoice]) -> list[int]:
 def open_model(stories_path: Path, settings: EngineSettings) -> Iterator[Callable[..., Model]]:
     models = []
 
-    def open_one(storage: FactStorage | None = None, **changes: object) -> Model:
+    def open_one(storage: EngineStorage | None = None, **changes: object) -> Model:
         models.append(Model(stories_path, settings.model_copy(update=changes), storage))
         return models[-1]
 
@@ -242,10 +242,10 @@ def test_many_at_once_equal_one_by_one(open_model: OpenModel, tmp_path: Path, st
 def test_a_restart_takes_blocks_from_disk_and_damaged_ones_are_computed_again(
     open_model: OpenModel, tmp_path: Path
 ) -> None:
-    storage = FactStorage(tmp_path / "facts", "ba5e")
+    storage = EngineStorage(tmp_path / "facts", "ba5e")
     first = open_model(storage)
     (reference,) = first.run(first.ask("1", DOG, CAT))
-    damaged = sorted(storage.folder.iterdir())[0]
+    damaged = sorted(storage.facts.iterdir())[0]
     second = open_model(storage)
     damaged.write_bytes(damaged.read_bytes()[:-8] + b"\xff" * 8)
     (answer,) = second.run(second.ask("2", CAT, DOG))
@@ -255,14 +255,14 @@ def test_a_restart_takes_blocks_from_disk_and_damaged_ones_are_computed_again(
 
 
 def test_deleted_facts_leave_context_memory_and_disk(open_model: OpenModel, tmp_path: Path) -> None:
-    storage = FactStorage(tmp_path / "facts", "ba5e")
+    storage = EngineStorage(tmp_path / "facts", "ba5e")
     model = open_model(storage)
     model.run(model.ask("1", DOG, CAT))
     assert model.facts.num_memory_bytes > 0
     model.core.drop_prefixes(None)
     model.core.check_integrity()
     assert (model.facts.num_memory_bytes, model.facts.num_disk_bytes) == (0, 0)
-    assert list(storage.folder.iterdir()) == []
+    assert list(storage.facts.iterdir()) == []
     model.run(model.ask("2", DOG))
     assert model.num_cached("2") == 0
 

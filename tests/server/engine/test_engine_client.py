@@ -13,7 +13,6 @@ import pytest
 from config.errors import BadRequestError, ModelError
 from config.settings import EngineSettings
 from server.engine.client import EngineClient
-from server.engine.factfiles import FactStorage
 from server.engine.messages import (
     Event,
     FailedEvent,
@@ -22,6 +21,7 @@ from server.engine.messages import (
     GenerateRequest,
     TextEvent,
 )
+from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
 from tests.server.engine.lora_files import write_lora
 
@@ -186,7 +186,7 @@ def test_computed_facts_leave_the_disk_even_where_no_engine_runs(
     (tmp_path / "a.facts").write_bytes(b"cells")
     (tmp_path / "b.new").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
-    asyncio.run(EngineClient(stories_path, process_settings, FactStorage(tmp_path, "ba5e")).drop_prefixes())
+    asyncio.run(EngineClient(stories_path, process_settings, EngineStorage(tmp_path, "ba5e")).drop_prefixes())
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

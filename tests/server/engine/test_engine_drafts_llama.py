@@ -11,7 +11,6 @@ from config.settings import EngineSettings
 from server.engine.backend import Span
 from server.engine.client import EngineClient
 from server.engine.core import EngineCore
-from server.engine.factfiles import FactStorage
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import (
     AdapterRef,
@@ -25,6 +24,7 @@ from server.engine.messages import (
 )
 from server.engine.steptime import StepTable
 from server.engine.steptrial import find_table, measure
+from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
 from tests.server.engine.lora_files import write_lora
 
@@ -177,7 +177,7 @@ def test_the_logits_of_several_rows_are_those_of_one_after_the_other(stories_pat
 async def test_the_engine_process_measures_its_steps_and_drafts(
     stories_path: Path, roomy: EngineSettings, tmp_path: Path
 ) -> None:
-    storage = FactStorage(tmp_path / "factcache", "ba5e", tmp_path / "steptimes.json")
+    storage = EngineStorage(tmp_path / "factcache", "ba5e", tmp_path / "steptimes.json")
     engine = EngineClient(stories_path, roomy, storage)
     await engine.start()
     tokens = tuple(Vocabulary.open(stories_path).encode(STORY, is_template=True, is_start=True))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from config.errors import ModelError
+from config.settings import Weights
 from server.engine import weights
 from server.engine.backend import Span
 from server.engine.llama import ContextShape, LlamaBackend
-from server.engine.weights import Weights, refuse_unlocked
+from server.engine.weights import refuse_unlocked
 
 
 def last_logits(path: Path, how: Weights) -> np.ndarray:

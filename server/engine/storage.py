@@ -1,0 +1,16 @@
+"""What the engine may keep on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStorage:
+    """facts: the folder for computed sources. base_sha256: hash of the model that computes them.
+
+    step_times: the file of measured step times (`server.engine.steptrial`); None: they are not measured.
+    """
+
+    facts: Path
+    base_sha256: str
+    step_times: Path | None = None
