@@ -79,6 +79,13 @@ def prepare(
 app.command(name="curate")(curate_examples)
 
 
+Reading = Annotated[
+    FactLayout | None,
+    typer.Option(help="How sources are read: exact, or blocks (each alone, computed once for all brands)."),
+]
+RunFolder = Annotated[Path | None, typer.Option("--out", help="Keep checkpoints, curve, recipe and adapter here.")]
+
+
 @app.command()
 def train(
     context: typer.Context,
@@ -88,13 +95,8 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); needs only the keys that differ.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
-    fact_layout: Annotated[
-        FactLayout | None,
-        typer.Option(help="How sources are read: exact, or blocks (each alone, computed once for all brands)."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--out", help="Keep checkpoints, curve, recipe and adapter here.")
-    ] = None,
+    fact_layout: Reading = None,
+    output: RunFolder = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever lies in the folder.")] = False,
     activate: Annotated[bool, typer.Option("--activate", help="Use the new version at once.")] = False,

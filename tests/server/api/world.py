@@ -221,6 +221,14 @@ def settings_in(folder: Path, training: Mapping[str, object] | None = None, **se
     return settings.model_copy(update=changed)
 
 
+def brands_in(folder: Path) -> Path:
+    brands = folder / "brands"
+    brands.mkdir(exist_ok=True)
+    for name, text in {"halden": HALDEN, "pipkin": PIPKIN, "plain": PLAIN}.items():
+        (brands / f"{name}.toml").write_text(text, encoding="utf-8")
+    return brands
+
+
 @asynccontextmanager
 async def open_world(
     folder: Path,
@@ -234,10 +242,6 @@ async def open_world(
     """Everything ready. `server` and `training` override settings of these sections, `facts` the fixed documents."""
     settings = settings_in(folder, training, **server)
     settings.data.create()
-    brands = folder / "brands"
-    brands.mkdir(exist_ok=True)
-    for name, text in {"halden": HALDEN, "pipkin": PIPKIN, "plain": PLAIN}.items():
-        (brands / f"{name}.toml").write_text(text, encoding="utf-8")
     vocabulary, engine, retriever, store = fake_vocabulary(), FakeEngine(answer), FixedRetriever(), FixedStore()
     counter = itertools.count(1)
     services = Services(
@@ -247,7 +251,7 @@ async def open_world(
         turn_format=turn_format_from_template(vocabulary.chat_template, vocabulary.bos_text, vocabulary.eos_text),
         engine=engine,
         registry=Registry.open(settings.data, Identity("ba5e" * 16)),
-        brands=BrandBook(brands),
+        brands=BrandBook(brands_in(folder)),
         keys=KeyStore.open(settings.data),
         records=RecordStore.open(settings.data),
         feedback=FeedbackStore.open(settings.data),
