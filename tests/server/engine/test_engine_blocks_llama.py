@@ -11,26 +11,19 @@ import pytest
 from config.errors import EngineError
 from config.settings import EngineSettings
 from server.engine.backend import Logits, Span
-from server.engine.core import EngineCore
 from server.engine.fact_check import find_block_problem
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import (
     AdapterRef,
-    Event,
     FactStatus,
-    FailedEvent,
-    FinishedEvent,
     GenerateRequest,
     Scope,
-    TextEvent,
     TokenChoice,
 )
 from server.engine.storage import EngineStorage
-from server.engine.vocabulary import Vocabulary
+from tests.server.engine.llama_model import LlamaModel, assert_equal_answers
 from tests.server.engine.lora_files import write_lora
 
-NEAR = 0.1
-"""Cells that lie elsewhere are summed up in another order: where two logits are this close, either may win."""
 PREFIX = "<s>Once upon a time there were some friends. "
 DOG, CAT, BIRD = (
     "Max was a big dog. He had a red ball and liked to run in the park. ",
@@ -54,14 +47,8 @@ def settings(settings: EngineSettings) -> EngineSettings:
     return settings.model_copy(update=changes)
 
 
-class Model:
-    """A core on llama.cpp. `fresh` gives the answer of one that has nothing cached."""
-
-    def __init__(self, path: Path, settings: EngineSettings, storage: EngineStorage | None = None) -> None:
-        self.vocabulary = Vocabulary.open(path)
-        self.backend = LlamaBackend(path, ContextShape.from_settings(settings))
-        self.events: list[Event] = []
-        self.core = EngineCore(self.backend, self.vocabulary, settings, self.events.append, storage)
+class Model(LlamaModel):
+    """Asked about blocks, each a source of its own."""
 
     @property
     def facts(self) -> FactStatus:
@@ -77,39 +64,8 @@ class Model:
             request_id, tokens, 24, bounds[-1], adapter, scopes, fact_bounds=bounds, num_top_logprobs=2
         )
 
-    def run(self, *requests: GenerateRequest) -> list[list[TokenChoice]]:
-        self.events.clear()
-        for request in requests:
-            self.core.submit(request)
-        while self.core.step():
-            pass
-        self.core.check_integrity()
-        assert not [event for event in self.events if isinstance(event, FailedEvent)]
-        return [self._choices(request.request_id) for request in requests]
-
-    def cold(self, request: GenerateRequest) -> list[TokenChoice]:
-        self.core.drop_prefixes(None)
-        (answer,) = self.run(replace(request, request_id=f"cold {request.request_id}"))
-        self.core.drop_prefixes(None)
-        return answer
-
     def num_cached(self, request_id: str) -> int:
-        (end,) = [e for e in self.events if isinstance(e, FinishedEvent) and e.request_id == request_id]
-        return end.num_cached_tokens
-
-    def _choices(self, request_id: str) -> list[TokenChoice]:
-        texts = [event for event in self.events if isinstance(event, TextEvent) and event.request_id == request_id]
-        return [choice for event in texts for choice in event.choices]
-
-
-def assert_equal_answers(reference: list[TokenChoice], answer: list[TokenChoice]) -> None:
-    """Token-identical, or parting where the reference's two best logits lie closer than 0.1."""
-    for expected, found in zip(reference, answer, strict=False):
-        if expected.chosen.token != found.chosen.token:
-            best, second = expected.alternatives
-            assert best.logprob - second.logprob < NEAR, (expected, found)
-            return
-    assert len(reference) == len(answer)
+        return self.finished(request_id).num_cached_tokens
 
 
 def tokens_of(answer: list[TokenChoice]) -> list[int]:

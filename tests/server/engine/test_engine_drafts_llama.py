@@ -10,22 +10,20 @@ import pytest
 from config.settings import EngineSettings
 from server.engine.backend import Span
 from server.engine.client import EngineClient
-from server.engine.core import EngineCore
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import (
     AdapterRef,
-    Event,
     FailedEvent,
     FinishedEvent,
     GenerateRequest,
     Sampling,
-    TextEvent,
     TokenChoice,
 )
 from server.engine.steptime import StepTable
 from server.engine.steptrial import find_table, measure
 from server.engine.storage import EngineStorage
 from server.engine.vocabulary import Vocabulary
+from tests.server.engine.llama_model import LlamaModel, assert_equal_answers
 from tests.server.engine.lora_files import write_lora
 
 FREE_ROWS = StepTable(((1, 1.0), (64, 1.01)))
@@ -34,18 +32,10 @@ STORY = (
     "Once upon a time there was a little girl named Lily. She had a red ball. Lily liked to play with her red ball in "
     "the park. One day, Lily saw a big dog. The dog liked the red ball too. Once upon a time there was a little girl"
 )
-NEAR = 0.1
-"""In company, cells lie in another order and are summed up in it: where two logits are this close, either may win."""
 
 
-class Model:
-    """A core on llama.cpp, with drafts where a table is given."""
-
-    def __init__(self, path: Path, settings: EngineSettings, table: StepTable | None) -> None:
-        self.vocabulary = Vocabulary.open(path)
-        self.backend = LlamaBackend(path, ContextShape.from_settings(settings))
-        self.events: list[Event] = []
-        self.core = EngineCore(self.backend, self.vocabulary, settings, self.events.append, table=table)
+class Model(LlamaModel):
+    """With drafts where a table is given."""
 
     def ask(self, request_id: str, text: str, max_tokens: int = 60, **changes: object) -> GenerateRequest:
         tokens = tuple(self.vocabulary.encode(text, is_template=True, is_start=True))
@@ -61,15 +51,11 @@ class Model:
             self.core.check_integrity()
         self.core.check_integrity()
         assert not [event for event in self.events if isinstance(event, FailedEvent)]
-        return [self._choices(request.request_id) for request in requests]
+        return [self.choices(request.request_id) for request in requests]
 
     @property
     def num_accepted(self) -> int:
         return self.core.status().drafts.num_accepted
-
-    def _choices(self, request_id: str) -> list[TokenChoice]:
-        texts = [event for event in self.events if isinstance(event, TextEvent) and event.request_id == request_id]
-        return [choice for event in texts for choice in event.choices]
 
 
 @pytest.fixture
@@ -80,26 +66,16 @@ def roomy(settings: EngineSettings) -> EngineSettings:
 
 @pytest.fixture
 def plain(stories_path: Path, roomy: EngineSettings) -> Iterator[Model]:
-    model = Model(stories_path, roomy, None)
+    model = Model(stories_path, roomy)
     yield model
     model.backend.close()
 
 
 @pytest.fixture
 def drafting(stories_path: Path, roomy: EngineSettings) -> Iterator[Model]:
-    model = Model(stories_path, roomy, FREE_ROWS)
+    model = Model(stories_path, roomy, table=FREE_ROWS)
     yield model
     model.backend.close()
-
-
-def assert_equal_answers(reference: list[TokenChoice], answer: list[TokenChoice]) -> None:
-    """Token-identical, or parting where the reference's two best logits lie closer than 0.1."""
-    for expected, found in zip(reference, answer, strict=False):
-        if expected.chosen.token != found.chosen.token:
-            best, second = expected.alternatives
-            assert best.logprob - second.logprob < NEAR, (expected, found)
-            return
-    assert len(reference) == len(answer)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), *(Sampling(temperature=0.8, top_p=0.95, seed=n) for n in range(4))])
@@ -148,7 +124,7 @@ def test_the_default_base_quotes_a_source_in_fewer_steps(base_path: Path, roomy:
     """Greedy, to the bit; the answer repeats the source word for word."""
     source = "Parcels above twenty kilograms are collected by the depot on Monday, Wednesday and Friday before noon."
     text = f"<|im_start|>user\nRepeat this sentence: {source}<|im_end|>\n<|im_start|>assistant\n"
-    models = [Model(base_path, roomy.model_copy(update={"threads": 0}), table) for table in (None, FREE_ROWS)]
+    models = [Model(base_path, roomy.model_copy(update={"threads": 0}), table=table) for table in (None, FREE_ROWS)]
     reference, answer = (model.run(model.ask("1", text, 32))[0] for model in models)
     steps = [model.core.status().num_steps for model in models]
     assert answer == reference

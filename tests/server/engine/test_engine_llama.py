@@ -10,79 +10,29 @@ import pytest
 
 from config.settings import EngineSettings
 from server.engine.backend import Span
-from server.engine.core import EngineCore
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import (
     AdapterRef,
-    Event,
     FailedEvent,
     FailureKind,
-    FinishedEvent,
     GenerateRequest,
     Sampling,
     TextEvent,
-    TokenChoice,
 )
-from server.engine.vocabulary import Vocabulary
+from tests.server.engine.llama_model import LlamaModel, assert_equal_answers
 from tests.server.engine.lora_files import write_lora
 
-NEAR = 0.1
-"""Kernels round differently for different batch sizes: where two logits are this close, either may win."""
 
-
-class Model:
+class Model(LlamaModel):
     """A core on llama.cpp with what tests ask of it."""
-
-    def __init__(self, path: Path, settings: EngineSettings) -> None:
-        self.vocabulary = Vocabulary.open(path)
-        self.backend = LlamaBackend(path, ContextShape.from_settings(settings))
-        self.events: list[Event] = []
-        self.core = EngineCore(self.backend, self.vocabulary, settings, self.events.append)
 
     def ask(self, request_id: str, text: str, max_tokens: int = 24, **changes: object) -> GenerateRequest:
         tokens = tuple(self.vocabulary.encode(text, is_template=True, is_start=True))
         return replace(GenerateRequest(request_id, tokens, max_tokens, num_top_logprobs=2), **changes)  # type: ignore[arg-type]
 
-    def run(self, *requests: GenerateRequest) -> list[list[TokenChoice]]:
-        """All of them together; each one's tokens."""
-        self.events.clear()
-        for request in requests:
-            self.core.submit(request)
-        while self.core.step():
-            pass
-        self.core.check_integrity()
-        failures = [event for event in self.events if isinstance(event, FailedEvent)]
-        assert not failures
-        return [self.choices(request.request_id) for request in requests]
-
-    def choices(self, request_id: str) -> list[TokenChoice]:
-        events = [event for event in self.events if isinstance(event, TextEvent) and event.request_id == request_id]
-        return [choice for event in events for choice in event.choices]
-
     def text(self, request_id: str) -> str:
         events = [event for event in self.events if isinstance(event, TextEvent)]
         return "".join(event.text for event in events if event.request_id == request_id)
-
-    def finished(self, request_id: str) -> FinishedEvent:
-        (event,) = [e for e in self.events if isinstance(e, FinishedEvent) and e.request_id == request_id]
-        return event
-
-    def cold(self, request: GenerateRequest) -> list[TokenChoice]:
-        """Its answer alone, with nothing cached before or after."""
-        self.core.drop_prefixes(None)
-        answer = self.run(replace(request, request_id=f"cold {request.request_id}"))[0]
-        self.core.drop_prefixes(None)
-        return answer
-
-
-def assert_equal_answers(reference: list[TokenChoice], answer: list[TokenChoice]) -> None:
-    """Token-identical, or parting where the reference's two best logits lie closer than 0.1."""
-    for expected, found in zip(reference, answer, strict=False):
-        if expected.chosen.token != found.chosen.token:
-            best, second = expected.alternatives
-            assert best.logprob - second.logprob < NEAR, (expected, found)
-            return
-    assert len(reference) == len(answer)
 
 
 @pytest.fixture

@@ -11,49 +11,21 @@ from config.errors import EngineError
 from config.settings import EngineSettings
 from server.engine import mixing, tensors
 from server.engine.backend import Span
-from server.engine.core import EngineCore
-from server.engine.llama import ContextShape, LlamaBackend
-from server.engine.messages import AdapterRef, Event, FailedEvent, GenerateRequest, TextEvent, TokenChoice
+from server.engine.messages import AdapterRef, GenerateRequest
 from server.engine.tensors import open_graph
-from server.engine.vocabulary import Vocabulary
+from tests.server.engine.llama_model import LlamaModel
 from tests.server.engine.lora_files import ALL_LINEAR, write_lora
 
 STORY = "<s>Once upon a time there was a little cat. She said"
 LONG = "Tom and Sam went to the park. They saw a big red ball and a small dog. " * 5
 
 
-class Model:
-    """A core on llama.cpp. `alone` gives an answer with nothing beside it, before it and after it."""
-
-    def __init__(self, path: Path, settings: EngineSettings) -> None:
-        self.vocabulary = Vocabulary.open(path)
-        self.backend = LlamaBackend(path, ContextShape.from_settings(settings))
-        self.events: list[Event] = []
-        self.core = EngineCore(self.backend, self.vocabulary, settings, self.events.append)
+class Model(LlamaModel):
+    """Asked in the voice of an adapter, from a boundary on."""
 
     def ask(self, request_id: str, text: str, adapter: AdapterRef | None, boundary: int, num: int) -> GenerateRequest:
         tokens = tuple(self.vocabulary.encode(text, is_template=True, is_start=True))
         return GenerateRequest(request_id, tokens, num, boundary, adapter, num_top_logprobs=2)
-
-    def run(self, *requests: GenerateRequest) -> list[list[TokenChoice]]:
-        self.events.clear()
-        for request in requests:
-            self.core.submit(request)
-        while self.core.step():
-            pass
-        self.core.check_integrity()
-        assert not [event for event in self.events if isinstance(event, FailedEvent)]
-        return [self.choices(request.request_id) for request in requests]
-
-    def choices(self, request_id: str) -> list[TokenChoice]:
-        events = [event for event in self.events if isinstance(event, TextEvent) and event.request_id == request_id]
-        return [choice for event in events for choice in event.choices]
-
-    def alone(self, request: GenerateRequest) -> list[TokenChoice]:
-        self.core.drop_prefixes(None)
-        (answer,) = self.run(replace(request, request_id=f"alone {request.request_id}"))
-        self.core.drop_prefixes(None)
-        return answer
 
     @property
     def num_mixed(self) -> int:
@@ -97,7 +69,7 @@ def test_four_brands_and_the_base_together_say_what_each_says_alone(stories: Mod
     """Plain adapters, which are on from the first token, and activated ones, which are on from the boundary."""
     kinds = [(adapter, boundary) for boundary, adapter in zip((0, 6, 9, 0, 0), [*brands, None], strict=True)]
     requests = [stories.ask(str(n), STORY, adapter, start, 24) for n, (adapter, start) in enumerate(kinds)]
-    expected = [stories.alone(request) for request in requests]
+    expected = [stories.cold(request) for request in requests]
     assert len({tuple(choice.chosen.token for choice in answer) for answer in expected}) == 5
     num_before = stories.num_mixed
     assert stories.run(*requests) == expected
@@ -114,7 +86,7 @@ def test_a_long_prompt_of_one_brand_is_read_beside_the_answers_of_others(
         stories.ask("long", LONG + "One day", brands[2], 0, 20),
         stories.ask("half long", LONG + "One day", brands[1], 90, 20),
     ]
-    expected = [stories.alone(request) for request in requests]
+    expected = [stories.cold(request) for request in requests]
     assert stories.run(*requests) == expected
     assert stories.num_mixed > 0
 
@@ -130,7 +102,7 @@ def test_a_batch_of_more_than_512_tokens_is_computed_in_one_go(
         model.ask("three", "A cat. " + LONG * 2, None, 0, 12),
     ]
     assert sum(len(request.tokens) for request in requests) > 600
-    expected = [model.alone(request) for request in requests]
+    expected = [model.cold(request) for request in requests]
     assert model.run(*requests) == expected
     assert model.num_mixed >= 12
     model.backend.close()
@@ -149,7 +121,7 @@ def test_batches_that_are_too_large_are_left_to_turns(
 
 def test_an_adapter_that_is_freed_and_loaded_again_disturbs_nobody(stories: Model, brands: list[AdapterRef]) -> None:
     first, second, third = (stories.ask(f"{n}", STORY, brands[n], 6, 40) for n in range(3))
-    expected = [stories.alone(request) for request in (first, second, third)]
+    expected = [stories.cold(request) for request in (first, second, third)]
     stories.events.clear()
     for request in (first, second):
         stories.core.submit(request)
@@ -221,7 +193,7 @@ def test_another_library_is_noticed_and_brands_take_turns(
     model = Model(stories_path, settings)
     assert model.core.status().mixing.note == model.backend.mix_problem != ""
     requests = [model.ask(str(n), STORY, adapter, 0, 8) for n, adapter in enumerate(brands)]
-    expected = [model.alone(request) for request in requests]
+    expected = [model.cold(request) for request in requests]
     assert model.run(*requests) == expected
     assert model.num_mixed == 0
     model.backend.close()
@@ -235,7 +207,7 @@ def test_a_graph_that_looks_otherwise_is_noticed_by_the_trial(
     monkeypatch.setattr(mixing, "open_graph", lambda: replace(graph, scale=graph.acc))
     model = Model(stories_path, settings)
     requests = [model.ask(str(n), STORY, adapter, 0, 8) for n, adapter in enumerate(brands)]
-    expected = [model.alone(request) for request in requests]
+    expected = [model.cold(request) for request in requests]
     assert model.run(*requests) == expected
     assert not model.core.status().mixing.is_on
     assert "other operations" in model.core.status().mixing.note
@@ -252,7 +224,7 @@ def test_the_default_base_with_two_brands(base_path: Path, settings: EngineSetti
     text = "<|im_start|>user\nName three colours.<|im_end|>\n<|im_start|>assistant\n"
     kinds = [(brands[0], 0), (brands[1], 8), (None, 0)]
     requests = [model.ask(str(n), text, adapter, boundary, 12) for n, (adapter, boundary) in enumerate(kinds)]
-    expected = [model.alone(request) for request in requests]
+    expected = [model.cold(request) for request in requests]
     assert model.run(*requests) == expected
     assert model.core.status().mixing.is_on
     assert model.num_mixed > 10
