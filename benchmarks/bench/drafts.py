@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench.load import Call, send_all
+from benchmarks.bench.processes import StolenTime
 from benchmarks.bench.samples import Sample
 from benchmarks.bench.systems import HOUSEVOICE, Housevoice, housevoice
 from benchmarks.company_streams import questions
@@ -57,7 +58,7 @@ def _ask(server: Housevoice, workload: str, body: dict[str, Any], base: ModelFil
         "stream_options": {"include_usage": True},
     }
     call = Call(f"{server.url}/v1/chat/completions", {**body, **fixed}, server.headers)
-    load = os.getloadavg()[0]
+    load, stolen = os.getloadavg()[0], StolenTime()
     reply = asyncio.run(send_all([call], server.read))[0]
     return Sample(
         model=base.name,
@@ -74,5 +75,6 @@ def _ask(server: Housevoice, workload: str, body: dict[str, Any], base: ModelFil
         num_tokens=reply.num_tokens,
         gap_seconds=0.0,
         load_average=load,
+        stolen_share=stolen.share(),
         answers=(reply.text,),
     )

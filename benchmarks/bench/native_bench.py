@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 from benchmarks.bench.peers import Peers
-from benchmarks.bench.processes import environment, num_threads
+from benchmarks.bench.processes import StolenTime, environment, num_threads
 from benchmarks.bench.samples import Sample
 from benchmarks.bench.workloads import NO_BRAND, SINGLE
 from config.models import ModelFile
@@ -18,10 +18,11 @@ def decode_rate(peers: Peers, base: ModelFile, number: int, num_tokens: int) -> 
     """As a sample of the single stream, with the first token left out on both sides. Raises SystemExit."""
     options = {"-m": str(base.path), "-p": "0", "-n": str(num_tokens), "-t": str(num_threads()), "-fa": "1", "-r": "1"}
     command = [str(peers.llama_bench), *(part for item in options.items() for part in item), "-o", "json"]
-    load = os.getloadavg()[0]
+    load, stolen = os.getloadavg()[0], StolenTime()
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"llama-bench failed:\n{done.stderr[-2000:]}")
+    stolen_share = stolen.share()
     row: dict[str, Any] = json.loads(done.stdout)[0]
     return Sample(
         model=base.name,
@@ -38,4 +39,5 @@ def decode_rate(peers: Peers, base: ModelFile, number: int, num_tokens: int) -> 
         num_tokens=num_tokens + 1,
         gap_seconds=1 / row["avg_ts"],
         load_average=load,
+        stolen_share=stolen_share,
     )

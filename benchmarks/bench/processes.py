@@ -18,7 +18,9 @@ WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 @contextmanager
-def running(command: Sequence[str], settings: Mapping[str, str], ready_url: str, log: Path) -> Iterator[None]:
+def running(
+    command: Sequence[str], settings: Mapping[str, str], ready_url: str, log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
     """The process is ready at the start of the block and gone at its end. Raises SystemExit with the end of its log
     where it does not become ready.
     """
@@ -26,7 +28,7 @@ def running(command: Sequence[str], settings: Mapping[str, str], ready_url: str,
         process = subprocess.Popen(command, env={**environment(), **settings}, stdout=output, stderr=output)
     try:
         _wait(process, ready_url, log)
-        yield
+        yield process
     finally:
         stop(process)
 
@@ -50,6 +52,27 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class StolenTime:
+    """How much of the processors' time the host of a virtual machine gives to others: no load average shows it."""
+
+    def __init__(self) -> None:
+        self._begin = self._read()
+
+    def share(self) -> float:
+        """Since this was made, from 0 to 1; 0 where the system does not tell."""
+        total, stolen = (now - before for now, before in zip(self._read(), self._begin, strict=True))
+        return stolen / total if total > 0 else 0.0
+
+    @staticmethod
+    def _read() -> tuple[int, int]:
+        """Of all processors, and what of it was stolen, in ticks. Guests' time is part of the user's."""
+        path = Path("/proc/stat")
+        if not path.exists():
+            return 0, 0
+        ticks = [int(value) for value in path.read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+        return sum(ticks), ticks[7]
 
 
 def num_threads() -> int:

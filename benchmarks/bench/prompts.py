@@ -7,7 +7,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from benchmarks.bench.systems import KNOWLEDGE_BASE, Ask, Housevoice, brand_prompt
-from config.prompt import Conversation, Source, Turn, TurnFormat, render
+from config.prompt import Conversation, Prompt, Source, Turn, TurnFormat, render
 from server.candidates import RetrievedSource
 from server.engine.vocabulary import Vocabulary
 from server.numbering import with_lasting_numbers
@@ -30,14 +30,18 @@ class Prompter:
     def ask(
         self, question: str, documents: tuple[str, ...], brand: int | None, max_tokens: int, *, runs_on: bool = False
     ) -> Ask:
-        instructions = "" if brand is None else brand_prompt(brand)
-        sources = self._sources(question, documents) if documents else ()
-        conversation = Conversation((Turn("user", question),), sources, instructions)
-        tokens = render(conversation, self.turn_format, self.vocabulary.encode).tokens
+        sources = self.sources(question, documents) if documents else ()
+        tokens = self.render(question, sources, brand).tokens
         numbers = tuple(source.number for source in sources)
         return Ask(question, tokens, documents, brand, max_tokens, runs_on, numbers)
 
-    def _sources(self, question: str, documents: tuple[str, ...]) -> tuple[Source, ...]:
+    def render(self, question: str, sources: tuple[Source, ...], brand: int | None) -> Prompt:
+        instructions = "" if brand is None else brand_prompt(brand)
+        conversation = Conversation((Turn("user", question),), sources, instructions)
+        return render(conversation, self.turn_format, self.vocabulary.encode)
+
+    def sources(self, question: str, documents: tuple[str, ...]) -> tuple[Source, ...]:
+        """One for each document, as retrieved. Raises SystemExit where the index holds others."""
         given: dict[str, Any] = {"q": question, "knowledge_base": KNOWLEDGE_BASE, "path": list(documents)}
         response = self._client.get(f"{self.server.url}/api/search", params=given, headers=self.server.headers)
         response.raise_for_status()

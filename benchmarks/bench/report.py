@@ -71,6 +71,14 @@ class ModelResult:
     plots: tuple[Plot, ...]
     num_rounds: int
     loads: tuple[float, float]
+    stolen: tuple[float, float]
+
+    @property
+    def machine(self) -> str:
+        """What else went on. stolen: median and largest share of the processors' time."""
+        loads = f"load average {self.loads[0]:.1f} to {self.loads[1]:.1f}"
+        stolen = f"{100 * self.stolen[0]:.0f} %, at most {100 * self.stolen[1]:.0f} %"
+        return f"{loads} while it ran; of the processors' time the host gave to others {stolen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ def markdown(run: Run) -> str:
     for result in _results(run.samples):
         parts += [
             f"## {result.name}",
-            f"{result.num_rounds} rounds; load average {result.loads[0]:.1f} to {result.loads[1]:.1f}.",
+            f"{result.num_rounds} rounds; {result.machine}.",
             table(("target", "bound", "measured (95 %)", ""), [_outcome_cells(item) for item in result.outcomes]),
             table(_ROW_HEAD, [_row_cells(row) for row in result.rows]),
             table(("answers equal to housevoice's", "", "of"), [_equal_cells(item) for item in result.equals]),
@@ -172,6 +180,7 @@ def _results(samples: Sequence[Sample]) -> list[ModelResult]:
 
 def _result(name: str, samples: Sequence[Sample]) -> ModelResult:
     loads = [item.load_average for item in samples]
+    stolen = [item.stolen_share for item in samples]
     return ModelResult(
         name,
         tuple(judge(samples)),
@@ -180,6 +189,7 @@ def _result(name: str, samples: Sequence[Sample]) -> ModelResult:
         tuple(plots_of(samples)),
         len({item.round for item in samples}),
         (min(loads), max(loads)),
+        (median(stolen), max(stolen)),
     )
 
 

@@ -20,7 +20,7 @@ from benchmarks.bench import native_bench
 from benchmarks.bench.load import Reply, send_all
 from benchmarks.bench.peers import Peers
 from benchmarks.bench.pool import make_chunks, sentences_of
-from benchmarks.bench.processes import stop
+from benchmarks.bench.processes import StolenTime, stop
 from benchmarks.bench.prompts import Prompter
 from benchmarks.bench.samples import Sample
 from benchmarks.bench.shapes import AdapterShape, random_adapters
@@ -138,10 +138,10 @@ def _take(step: Step, base: ModelFile, number: int, turn: int, chance: random.Ra
 
 
 def _ask(step: Step, system: System, base: ModelFile, number: int, turn: int) -> Sample:
-    load = os.getloadavg()[0]
+    load, stolen = os.getloadavg()[0], StolenTime()
     begin = time.perf_counter()
     replies = asyncio.run(send_all([system.call(ask) for ask in step.asks], system.read))
-    seconds = time.perf_counter() - begin
+    seconds, stolen_share = time.perf_counter() - begin, stolen.share()
     if system.name == HOUSEVOICE:
         _check_prompts(step, replies)
     gaps = [gap for reply in replies for gap in reply.gaps]
@@ -160,6 +160,7 @@ def _ask(step: Step, system: System, base: ModelFile, number: int, turn: int) ->
         num_tokens=sum(reply.num_tokens for reply in replies),
         gap_seconds=statistics.median(gaps) if gaps else 0.0,
         load_average=load,
+        stolen_share=stolen_share,
         answers=tuple(reply.text for reply in replies),
     )
 

@@ -13,7 +13,8 @@ class Sample:
     system: who answered. workload, case: what was asked; `size` says how much of it: chunks, or streams at once.
     turn: the same for all systems that were asked the same thing at one time. first_seconds: to the first byte of text;
     of a batch the median. seconds: to the last. num_tokens: of the answers. gap_seconds: the median between two pieces
-    of text. answers: their texts.
+    of text. stolen_share: of the processors' time meanwhile, what the machine's host gave to others. answers: their
+    texts.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Sample:
     num_tokens: int
     gap_seconds: float
     load_average: float
+    stolen_share: float = 0.0
     answers: tuple[str, ...] = ()
 
     @property

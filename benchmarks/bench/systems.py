@@ -56,12 +56,13 @@ class System(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Housevoice:
-    """end_tokens: what it is kept from saying where an answer is to run on."""
+    """end_tokens: what it is kept from saying where an answer is to run on. process_id: of the server."""
 
     url: str
     key: str
     end_tokens: frozenset[int]
     name: str = HOUSEVOICE
+    process_id: int = 0
     read: Read = field(default=read_openai, repr=False)
 
     def call(self, ask: Ask) -> Call:
@@ -147,8 +148,8 @@ def housevoice(
     }
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "server.cli.main", "serve", *options]
-    with running(command, {**own, **settings}, f"{url}/readyz", folder / "housevoice.log"):
-        yield Housevoice(url, (data / "local.key").read_text(encoding="utf-8").strip(), end_tokens, name)
+    with running(command, {**own, **settings}, f"{url}/readyz", folder / "housevoice.log") as process:
+        yield Housevoice(url, (data / "local.key").read_text(encoding="utf-8").strip(), end_tokens, name, process.pid)
 
 
 def brands_in(folder: Path, count: int) -> Path:

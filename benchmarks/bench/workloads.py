@@ -42,7 +42,7 @@ class Sizes:
         return sum(self.cold_chunks)
 
 
-QUICK = Sizes((2, 9), (9,), 2, 4, 20, 48, (1, 4, 8), 24, num_questions=4)
+QUICK = Sizes((3, 9), (4,), 2, 2, 12, 32, (1, 4, 8), 16, num_questions=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Systems:
-    """`example` is asked about sources only, once a size and round: it reads every prompt anew."""
+    """`example` is asked about sources only, once a size: it reads every prompt anew."""
 
     housevoice: System
     llama: System
@@ -87,12 +87,14 @@ class Workloads:
         self._count = 0
 
     def warm_ups(self) -> Iterator[Step]:
-        """Every chunk of the pool once, then draws as they will come; and some of it for the peer."""
+        """Every chunk of the pool among few and among many, since numbers differ, then draws as they will come; and
+        some of it for the peer.
+        """
         both = (self._systems.housevoice, self._systems.llama)
-        most = self._sizes.chunks[-1]
-        for start in range(0, self._sizes.pool, most):
-            places = range(start, min(start + most, self._sizes.pool))
-            yield Step(WARM_UP, "", most, (self._about(places, 0),), both)
+        for size, systems in ((self._sizes.chunks[0], both[:1]), (self._sizes.chunks[-1], both)):
+            for start in range(0, self._sizes.pool, size):
+                places = range(start, min(start + size, self._sizes.pool))
+                yield Step(WARM_UP, "", size, (self._about(places, 0),), systems)
         for number in range(self._sizes.warm_ups):
             for size in self._sizes.chunks:
                 draw = zipf_draw(self._chance, self._sizes.pool, size)
@@ -115,7 +117,7 @@ class Workloads:
                 draw = zipf_draw(self._chance, self._sizes.pool, size)
                 ask = self._about(draw, self._brand(number + place))
                 asked: tuple[System, ...] = (systems.housevoice, systems.llama)
-                if place == 0 and systems.example:
+                if number == place == 0 and systems.example:
                     asked = (*asked, systems.example)
                 yield Step(WARM, "", size, (ask,), asked)
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
+import pytest
+
 from benchmarks.bench.load import Call, Read, read_openai
 from benchmarks.bench.systems import HOUSEVOICE, LLAMA, LLAMA_PLAIN, Ask
 from benchmarks.bench.workloads import (
@@ -21,6 +23,7 @@ from benchmarks.bench.workloads import (
     Systems,
     Workloads,
 )
+from config.numbering import NUM_FEW
 
 SIZES = Sizes(chunks=(2, 9), cold_chunks=(3, 9), warm_ups=4, pool=12)
 PATHS = [f"{number}.txt" for number in range(12 + 2 * SIZES.num_cold)]
@@ -68,9 +71,16 @@ def test_no_question_is_asked_twice() -> None:
     assert len(questions) == len(set(questions))
 
 
-def test_warm_ups_bring_in_every_chunk_of_the_pool() -> None:
-    seen = {path for step in workloads().warm_ups() for ask in step.asks for path in ask.documents}
+@pytest.mark.parametrize("is_few", [True, False])
+def test_warm_ups_bring_in_every_chunk_of_the_pool_under_both_kinds_of_numbers(is_few: bool) -> None:
+    asks = [ask for step in workloads().warm_ups() for ask in step.asks]
+    seen = {path for ask in asks if (len(ask.documents) <= NUM_FEW) == is_few for path in ask.documents}
     assert seen == set(PATHS[: SIZES.pool])
+
+
+def test_the_example_server_reads_each_size_once() -> None:
+    asked = [step.size for step in two_rounds() if "example" in [system.name for system in step.systems]]
+    assert sorted(asked) == sorted(SIZES.chunks)
 
 
 def test_new_sources_are_in_no_earlier_prompt() -> None:

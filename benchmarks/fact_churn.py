@@ -1,0 +1,420 @@
+"""Chat, ingest, deletion, renaming, crashes and damaged files under a small fact cache: is any answer a wrong hit?
+
+    python -m benchmarks.fact_churn [--minutes 30] [--save]
+
+A server on the default base reads sources as blocks and may keep a fraction of them. Documents are changed, removed,
+renamed and added all the time, some while questions are under way; now and then the server is killed or stopped, and a
+file of its cache damaged. Each answer over the HTTP API, by four brands and the base, is compared with what an engine
+of its own says to the prompt made from the documents as they are at that moment, with nothing cached.
+
+Kernels round differently where cells lie elsewhere, so two right answers may part where two tokens are nearly equal.
+How far a wrong hit would have moved an answer is measured beside it: the same question with one of its sources replaced
+by another one. Distances are in nats: the largest difference of a common token's log-probability, or how much less
+likely the reference held our token where the two part.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.bench.peers import cache_folder
+from benchmarks.bench.pool import make_chunks, sentences_of
+from benchmarks.bench.pool import question as question_about
+from benchmarks.bench.prompts import Prompter
+from benchmarks.bench.run import get
+from benchmarks.bench.shapes import LINEAR, AdapterShape, random_adapters
+from benchmarks.bench.systems import (
+    BASE_NAME,
+    KNOWLEDGE_BASE,
+    brand_name,
+    brands_in,
+    housevoice,
+    settings_for,
+)
+from benchmarks.conditions import RESULTS, conditions
+from benchmarks.ttft_modes import adapter_at, started
+from config.environment import prepare_environment
+from config.models import resolve_base
+from config.prompt import Source
+from config.settings import SAMPLE, load_settings
+from server.engine.client import EngineClient
+from server.engine.messages import FailedEvent, GenerateRequest, Sampling, TextEvent, TokenChoice
+from server.engine.vocabulary import Vocabulary
+from server.lifecycle import turn_format_of
+
+CHUNK_TOKENS, NUM_DOCUMENTS, NUM_BRANDS = 70, 40, 4
+MAX_TOKENS, MOST_SOURCES, MOST_TOGETHER = 12, 4, 3
+BUDGETS = {"FACT_MEMORY_BYTES": 8_000_000, "FACT_DISK_BYTES": 24_000_000}
+"""A fifth and a half of what all documents would take."""
+IDLE_TOKENS = 512
+NUM_TOP = 20
+CONTROL_SHARE = 0.25
+WEIGHTS = {"ask": 60, "change": 12, "remove": 6, "add": 6, "rename": 6, "damage": 5, "stop": 3, "kill": 2}
+"""How often each thing happens; an ingest follows what alters documents, and every second one runs beside questions."""
+API_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One token of an answer, with its log-probability."""
+
+    piece: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer; alternatives: for each token the likeliest ones, where they were asked for."""
+
+    words: tuple[Word, ...]
+    alternatives: tuple[tuple[Word, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    text: str
+    documents: tuple[str, ...]
+    sources: tuple[Source, ...]
+    brand: int | None
+
+
+@dataclass(slots=True)
+class Findings:
+    """distances: of answers that should be equal; controls: of those with a wrong source. equal: to the token."""
+
+    happened: Counter[str] = field(default_factory=Counter)
+    distances: list[float] = field(default_factory=list)
+    controls: list[float] = field(default_factory=list)
+    num_equal: int = 0
+    most_bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("memory", "disk", "folder"), 0))
+    levels: Counter[str] = field(default_factory=Counter)
+    engine_bytes: list[int] = field(default_factory=list)
+
+
+def distance(ours: Said, reference: Said) -> float:
+    """In nats: the largest difference of a common token, or by how much the reference preferred its own where they
+    part. At least that where ours is not even among its likeliest.
+
+    >>> distance(Said((Word(b"a", -1.0),)), Said((Word(b"a", -1.5),)))
+    0.5
+    """
+    worst = 0.0
+    for place, (mine, other) in enumerate(zip(ours.words, reference.words, strict=True)):
+        if mine.piece != other.piece:
+            held = {word.piece: word.logprob for word in reference.alternatives[place]}
+            return max(worst, other.logprob - held.get(mine.piece, min(held.values())))
+        worst = max(worst, abs(mine.logprob - other.logprob))
+    return worst
+
+
+class Shelf:
+    """The documents on disk, and what is done to them."""
+
+    def __init__(self, folder: Path, texts: Sequence[str], chance: random.Random) -> None:
+        self.folder = folder
+        self._texts, self._chance, self._count = iter(texts), chance, 0
+        self.documents: dict[str, str] = {}
+        folder.mkdir()
+        for _ in range(NUM_DOCUMENTS):
+            self.add()
+
+    def add(self) -> set[str]:
+        path = f"document-{self._count:04d}.txt"
+        self._count += 1
+        self._write(path)
+        return {path}
+
+    def change(self) -> set[str]:
+        path = self._chance.choice(sorted(self.documents))
+        self._write(path)
+        return {path}
+
+    def remove(self) -> set[str]:
+        path = self._chance.choice(sorted(self.documents))
+        del self.documents[path]
+        (self.folder / path).unlink()
+        return {path}
+
+    def rename(self) -> set[str]:
+        path = self._chance.choice(sorted(self.documents))
+        new = f"renamed-{self._count:04d}.txt"
+        self._count += 1
+        self.documents[new] = self.documents.pop(path)
+        (self.folder / path).rename(self.folder / new)
+        return {path, new}
+
+    def _write(self, path: str) -> None:
+        self.documents[path] = next(self._texts)
+        (self.folder / path).write_text(self.documents[path] + "\n", encoding="utf-8")
+
+
+class World:
+    """The server under test, and the engine that has never seen anything."""
+
+    def __init__(self, folder: Path, chance: random.Random, num_texts: int) -> None:
+        self._base = resolve_base(load_settings())
+        self._vocabulary = Vocabulary.open(self._base.path)
+        self._folder, self._chance, self._count = folder, chance, 0
+        chunks = make_chunks(sentences_of(SAMPLE / "documents"), num_texts, CHUNK_TOKENS, self._vocabulary.count)
+        self.shelf = Shelf(folder / "documents", [chunk.text for chunk in chunks], chance)
+        self.found = Findings()
+        invocation = self._vocabulary.encode(turn_format_of(self._vocabulary).user_open, is_template=True)
+        shape = AdapterShape(8, LINEAR)
+        self._adapters = random_adapters(
+            cache_folder(), self._base.path, self._base.sha256, invocation, NUM_BRANDS, shape
+        )
+        self._brands = brands_in(folder, NUM_BRANDS)
+        self._bias = tuple((token, -100.0) for token in sorted(self._vocabulary.end_tokens))
+        self._stack = ExitStack()
+
+    def start(self) -> None:
+        settings = settings_for(self._base.path, self._brands) | {
+            "HOUSEVOICE_ENGINE_FACT_LAYOUT": "blocks",
+            "HOUSEVOICE_ENGINE_IDLE_TOKENS": str(IDLE_TOKENS),
+            **{f"HOUSEVOICE_ENGINE_{name}": str(value) for name, value in BUDGETS.items()},
+        }
+        self._server = self._stack.enter_context(housevoice(self._folder, self._vocabulary.end_tokens, settings))
+        self._prompter = Prompter(self._server, self._vocabulary, turn_format_of(self._vocabulary), "blocks")
+
+    def stop(self, *, is_killed: bool = False) -> None:
+        """Takes the counts along, which begin anew with each start."""
+        self._count_levels()
+        if is_killed:
+            os.kill(self._server.process_id, signal.SIGKILL)
+        self._stack.close()
+
+    async def give_adapters(self) -> None:
+        card = {"made_by": "benchmarks.fact_churn: random weights", "fact_layout": "blocks"}
+        for number, path in enumerate(self._adapters):
+            body = {"brand": brand_name(number), "path": str(path), "card": card, "activate": True}
+            await self._post("/api/adapters", body)
+
+    async def ingest(self) -> None:
+        await self._post("/api/ingest", {"path": str(self.shelf.folder), "knowledge_base": KNOWLEDGE_BASE})
+
+    def questions(self, count: int, avoided: AbstractSet[str] = frozenset()) -> list[Question]:
+        """About documents as they are now; each source must be what its file says."""
+        known = sorted(set(self.shelf.documents) - avoided)
+        return [self._question(known) for _ in range(count)]
+
+    async def check(self, reference: EngineClient, questions: Sequence[Question]) -> None:
+        answers = await asyncio.gather(*(self._ask(question) for question in questions))
+        for question, answer in zip(questions, answers, strict=True):
+            cold = await self._cold(reference, question)
+            self.found.distances.append(distance(answer, cold))
+            self.found.num_equal += [word.piece for word in answer.words] == [word.piece for word in cold.words]
+            if self._chance.random() < CONTROL_SHARE:
+                wrong = await self._cold(reference, self._with_wrong_source(question))
+                self.found.controls.append(distance(wrong, cold))
+
+    def damage(self) -> None:
+        """Other bytes in the middle of one file of the cache."""
+        files = sorted((self._folder / "data" / "factcache").glob("*"))
+        if not files:
+            return
+        path = self._chance.choice(files)
+        try:
+            whole = bytearray(path.read_bytes())
+            whole[len(whole) // 2] ^= 0xFF
+            path.write_bytes(whole)
+        except (FileNotFoundError, IndexError):  # it has just gone
+            return
+
+    def look(self) -> None:
+        """At what the cache takes now."""
+        facts, most = get(self._server, "/api/status")["engine"]["facts"], self.found.most_bytes
+        sizes = [path.stat().st_size for path in (self._folder / "data" / "factcache").glob("*") if path.exists()]
+        now = {"memory": facts["num_memory_bytes"], "disk": facts["num_disk_bytes"], "folder": sum(sizes)}
+        self.found.most_bytes = {name: max(most[name], size) for name, size in now.items()}
+        self.found.engine_bytes.append(max(_resident_bytes(child) for child in _children(self._server.process_id)))
+
+    def _question(self, known: Sequence[str]) -> Question:
+        self._count += 1
+        text = question_about(self._chance, self._count)
+        documents = tuple(self._chance.sample(known, self._chance.randint(1, MOST_SOURCES)))
+        sources = self._prompter.sources(text, documents)
+        stale = [source.text for source in sources if source.text not in map(self.shelf.documents.get, documents)]
+        if stale:
+            raise SystemExit(f"Retrieved, but not what a document says now: {stale[0][:200]!r}")
+        return Question(text, documents, sources, self._chance.choice([None, *range(NUM_BRANDS)]))
+
+    def _with_wrong_source(self, asked: Question) -> Question:
+        other = self._chance.choice(sorted(set(self.shelf.documents) - set(asked.documents)))
+        (wrong,) = self._prompter.sources(asked.text, (other,))
+        place = self._chance.randrange(len(asked.sources))
+        sources = list(asked.sources)
+        sources[place] = replace(wrong, number=sources[place].number)
+        return replace(asked, sources=tuple(sources))
+
+    async def _ask(self, asked: Question) -> Said:
+        body: dict[str, Any] = {
+            "model": BASE_NAME if asked.brand is None else brand_name(asked.brand),
+            "messages": [{"role": "user", "content": asked.text}],
+            "temperature": 0,
+            "repetition_penalty": 1.0,
+            "max_tokens": MAX_TOKENS,
+            "logprobs": True,
+            "logit_bias": {str(token): bias for token, bias in self._bias},
+            "retrieval": {"filters": {"path": list(asked.documents)}},
+        }
+        answer = await self._post("/v1/chat/completions", body)
+        content = answer.json()["choices"][0]["logprobs"]["content"]
+        return Said(tuple(Word(bytes(item["bytes"]), item["logprob"]) for item in content))
+
+    async def _cold(self, reference: EngineClient, asked: Question) -> Said:
+        prompt = self._prompter.render(asked.text, asked.sources, asked.brand)
+        self._count += 1
+        path = None if asked.brand is None else self._adapters[asked.brand]
+        request = GenerateRequest(
+            request_id=f"cold {self._count}",
+            tokens=prompt.tokens,
+            max_tokens=MAX_TOKENS,
+            voice_boundary=prompt.voice_boundary,
+            adapter=adapter_at(path) if path else None,
+            fact_bounds=prompt.fact_bounds,
+            sampling=Sampling(logit_bias=self._bias),
+            num_top_logprobs=NUM_TOP,
+        )
+        await reference.drop_prefixes()
+        choices: list[TokenChoice] = []
+        async for event in reference.generate(request):
+            if isinstance(event, FailedEvent):
+                raise SystemExit(f"The reference failed: {event.message}")
+            choices += event.choices if isinstance(event, TextEvent) else ()
+        words = [Word(choice.chosen.piece, choice.chosen.logprob) for choice in choices]
+        others = [tuple(Word(other.piece, other.logprob) for other in choice.alternatives) for choice in choices]
+        return Said(tuple(words), tuple(others))
+
+    async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        async with httpx.AsyncClient(timeout=API_SECONDS, trust_env=False) as client:
+            response = await client.post(self._server.url + path, json=body, headers=self._server.headers)
+        if response.is_error or response.text.strip().rpartition("\n")[2].startswith('{"error"'):
+            raise SystemExit(f"{path} failed: {response.text[-1000:]}")
+        return response
+
+    def _count_levels(self) -> None:
+        facts = get(self._server, "/api/status")["engine"]["facts"]
+        names = {"context": "num_context_hits", "memory": "num_memory_hits", "disk": "num_disk_hits"}
+        names |= {"computed": "num_misses", "damaged": "num_damaged"}
+        self.found.levels.update({name: facts[key] for name, key in names.items()})
+
+
+async def churn(world: World, reference: EngineClient, chance: random.Random, minutes: float) -> None:
+    """Until the time is over. Every thing that happens is followed by a look at the budgets."""
+    await world.ingest()
+    await world.give_adapters()
+    ends_at = time.monotonic() + 60 * minutes
+    while time.monotonic() < ends_at:
+        (what,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        world.found.happened[what] += 1
+        count = chance.randint(1, MOST_TOGETHER)
+        if what == "ask":
+            await world.check(reference, world.questions(count))
+        elif what == "damage":
+            world.damage()
+        elif what in ("stop", "kill"):
+            world.stop(is_killed=what == "kill")
+            world.start()
+        else:
+            touched = _alter(world.shelf, what)
+            beside = world.questions(count, touched) if chance.random() < 0.5 else []
+            await asyncio.gather(world.ingest(), world.check(reference, beside))
+        world.look()
+        num = len(world.found.distances)
+        if num and num % 20 == 0:
+            print(f"{num} answers, largest distance {max(world.found.distances):.3f}", flush=True)
+
+
+def _alter(shelf: Shelf, what: str) -> set[str]:
+    """Returns the paths that are not to be asked about until it was ingested."""
+    return {"change": shelf.change, "remove": shelf.remove, "add": shelf.add, "rename": shelf.rename}[what]()
+
+
+def _children(process_id: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{process_id}/task").glob("*"):
+        for child in (task / "children").read_text(encoding="ascii").split():
+            found += [int(child), *_children(int(child))]
+    return found
+
+
+def _resident_bytes(process_id: int) -> int:
+    pages = int(Path(f"/proc/{process_id}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def report(found: Findings, minutes: float) -> str:
+    worst, middle = max(found.distances), statistics.median(found.distances)
+    beyond = sum(control > worst for control in found.controls)
+    settled = found.engine_bytes[len(found.engine_bytes) // 4 :]
+    budget = {"memory": BUDGETS["FACT_MEMORY_BYTES"], "disk": BUDGETS["FACT_DISK_BYTES"]}
+    budget["folder"] = budget["disk"]
+    sizes = [f"| most bytes, {name} | {size:,} of {budget[name]:,} |" for name, size in found.most_bytes.items()]
+    return "\n".join(
+        [
+            f"# The fact cache under churn ({minutes:g} minutes)",
+            "",
+            str((__doc__ or "").partition("--save]\n\n")[2]).strip(),
+            "",
+            "| | |",
+            "|---|---|",
+            f"| what happened | {', '.join(f'{name} {count}' for name, count in found.happened.most_common())} |",
+            f"| answers compared | {len(found.distances)} |",
+            f"| of these equal to the token | {found.num_equal} |",
+            f"| distance from the reference, median and largest | {middle:.4f}, {worst:.3f} nats |",
+            f"| the same with one wrong source, median of {len(found.controls)} | "
+            f"{statistics.median(found.controls):.3f} nats |",
+            f"| wrong sources that were farther off than the farthest answer | {beyond} of {len(found.controls)} |",
+            f"| blocks by where they came from | {', '.join(f'{k} {v}' for k, v in found.levels.items())} |",
+            *sizes,
+            f"| engine process, from a quarter on | {min(settled) / 1e6:.0f} to {max(settled) / 1e6:.0f} MB |",
+            "",
+            conditions(),
+            "",
+        ]
+    )
+
+
+async def measure(minutes: float, seed: int) -> str:
+    chance = random.Random(seed)
+    reference = await started(load_settings(), "blocks", None)
+    with tempfile.TemporaryDirectory() as name:
+        world = World(Path(name), chance, NUM_DOCUMENTS + round(60 * minutes))
+        world.start()
+        try:
+            await churn(world, reference, chance, minutes)
+        finally:
+            world.stop()
+            await reference.stop()
+    return report(world.found, minutes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--save", action="store_true")
+    arguments = parser.parse_args()
+    prepare_environment()
+    text = asyncio.run(measure(arguments.minutes, arguments.seed))
+    print(text)
+    if arguments.save:
+        (RESULTS / "fact-churn.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
