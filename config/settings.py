@@ -20,6 +20,7 @@ from config.errors import ConfigError
 from config.fact_layout import FactLayout
 
 Weights = Literal["mapped", "locked", "loaded"]
+WeightType = Literal["file", "q8_0"]
 """How the model file is held in memory."""
 
 SHORT_NAMES = {
@@ -80,6 +81,7 @@ class EngineSettings(Section):
     threads: Count
     gpu_layers: Annotated[int, Field(ge=-1)]
     weights: Weights
+    weight_type: WeightType
     default_max_tokens: PositiveInt
     request_timeout_seconds: PositiveSeconds
     fact_layout: FactLayout

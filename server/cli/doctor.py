@@ -171,6 +171,7 @@ def _running_server(server: Server, settings: Settings) -> Iterator[Finding]:
     text = f"process {engine['pid']}, {engine['num_running']} running, {engine['num_queued']} queued"
     yield Finding("server", Verdict.FINE, server.url)
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
+    yield Finding("weights", Verdict.FINE, engine["weights"])
     yield facts_finding(settings, engine["facts"])
     yield steps_finding(engine["step_seconds"], engine["drafts"])
     yield mixing_finding(engine["mixing"])

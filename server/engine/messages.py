@@ -201,7 +201,7 @@ class MixStatus:
 class EngineStatus:
     """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`).
 
-    step_seconds: (rows, seconds) as measured; empty where nothing was.
+    step_seconds: (rows, seconds) as measured; empty where nothing was. weights: what is served of the model's file.
     """
 
     is_ready: bool
@@ -221,6 +221,7 @@ class EngineStatus:
     drafts: DraftStatus = DraftStatus()
     step_seconds: tuple[tuple[int, float], ...] = ()
     mixing: MixStatus = MixStatus()
+    weights: str = ""
 
 
 class Engine(Protocol):

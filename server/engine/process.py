@@ -21,6 +21,7 @@ from server.engine.core import EngineCore
 from server.engine.facts import Documents
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import EngineStatus, Event, GenerateRequest
+from server.engine.requantise import served_weights
 from server.engine.steptime import StepTable
 from server.engine.steptrial import find_table
 from server.engine.storage import EngineStorage
@@ -127,9 +128,11 @@ class _Loop:
         self._commands = commands
         self._events: list[Event] = []
         self._vocabulary = Vocabulary.open(model)
-        backend = LlamaBackend(model, ContextShape.from_settings(settings))
-        table = _step_table(backend, storage)
-        self._core = EngineCore(backend, self._vocabulary, settings, self._events.append, storage, table)
+        served = served_weights(model, settings.weight_type, storage)
+        self._weights = served.note
+        backend = LlamaBackend(served.path, ContextShape.from_settings(settings))
+        table = _step_table(backend, served.storage)
+        self._core = EngineCore(backend, self._vocabulary, settings, self._events.append, served.storage, table)
         self._status = self._read_status()
         self._status_time = 0.0
         self._is_stopping = False
@@ -182,7 +185,7 @@ class _Loop:
         return status
 
     def _read_status(self) -> EngineStatus:
-        return replace(self._core.status(), pid=os.getpid())
+        return replace(self._core.status(), pid=os.getpid(), weights=self._weights)
 
 
 def _step_table(backend: LlamaBackend, storage: EngineStorage | None) -> StepTable | None:

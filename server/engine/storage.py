@@ -9,8 +9,10 @@ class EngineStorage:
     """facts: the folder for computed sources. base_sha256: hash of the model that computes them.
 
     step_times: the file of measured step times (`server.engine.steptrial`); None: they are not measured.
+    weights: the folder for copies of the model (`server.engine.requantise`); None: there are none.
     """
 
     facts: Path
     base_sha256: str
     step_times: Path | None = None
+    weights: Path | None = None
