@@ -43,10 +43,11 @@ TOLD_EVERY_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class System:
-    """name: for people. adapter: None for the base."""
+    """name: for people. adapter: None for the base. trained: how the adapter was trained to read."""
 
     name: str
     adapter: AdapterRef | None = None
+    trained: FactLayout = "exact"
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def systems_of(paths: Sequence[Path], *, with_base: bool) -> list[System]:
         card = path.parent / "card.json"
         told = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
         layout = layout_named(told.get("fact_layout") if isinstance(told, dict) else None)
-        found.append(System(f"{path.parent.name}/{path.name} (trained {layout})", adapter_at(path)))
+        found.append(System(f"{path.parent.name}/{path.name} (trained {layout})", adapter_at(path), layout))
     if len({system.name for system in found}) < len(found):
         raise SystemExit("Two adapters have one name; put them in folders of different names.")
     return found
@@ -186,6 +187,17 @@ def report(base: str, tasks: Sequence[Task], columns: Sequence[Column], answers:
     return "\n".join([*lines, "", note, "", conditions(), ""])
 
 
+def shares(tasks: Sequence[Task], columns: Sequence[Column], answers: Answers) -> list[dict[str, object]]:
+    """For the plot of `benchmarks.bench`: from 0 to 1."""
+    found = []
+    for column in columns:
+        share = mean(answers.right(column, tasks))
+        assert share is not None
+        row = {"name": column.system.name, "mode": column.mode, "num": len(tasks)}
+        found.append({**row, "share": share.value, "low": share.low, "high": share.high})
+    return found
+
+
 def _apart(first: Sequence[float], second: Sequence[float] | None) -> str:
     found = paired_difference(first, second) if second is not None else None
     return _points(found) if found else "-"
@@ -208,7 +220,8 @@ async def measure(arguments: argparse.Namespace) -> str:
     settings = load_settings()
     base, tasks = resolve_base(settings), chosen_tasks(arguments)
     systems = systems_of(arguments.adapter, with_base=not arguments.no_base)
-    columns = [Column(system, mode) for system in systems for mode in FACT_LAYOUTS if mode in arguments.modes]
+    modes = {system: [system.trained] if arguments.as_trained else arguments.modes for system in systems}
+    columns = [Column(system, mode) for system in systems for mode in FACT_LAYOUTS if mode in modes[system]]
     asked = {
         "base": base.sha256,
         "systems": [[system.name, system.adapter.sha256 if system.adapter else ""] for system in systems],
@@ -226,6 +239,9 @@ async def measure(arguments: argparse.Namespace) -> str:
         await ask_all(asker, tasks, columns, answers, arguments.streams)
     finally:
         await engine.stop()
+    if arguments.save:
+        rows = shares(tasks, columns, answers)
+        (RESULTS / "quality-by-mode.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return report(base.name, tasks, columns, answers, arguments.instructions)
 
 
@@ -235,6 +251,7 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path, action="append", default=[], help="GGUF LoRA; may be repeated")
     parser.add_argument("--no-base", action="store_true", help="ask the adapters only")
     parser.add_argument("--modes", nargs="+", choices=FACT_LAYOUTS, default=FACT_LAYOUTS)
+    parser.add_argument("--as-trained", action="store_true", help="each adapter in its own mode, the base in one piece")
     parser.add_argument("--limit", type=int, default=500, help="questions; fewer for a short run")
     parser.add_argument("--paragraphs", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=40)

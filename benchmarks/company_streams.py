@@ -87,7 +87,7 @@ def together(client: openai.OpenAI, work: list[tuple[str, str]]) -> Pass:
 def questions(count: int) -> list[tuple[str, str]]:
     rows = [json.loads(line) for line in (SAMPLE / "examples" / "halden-pairs.jsonl").read_text().splitlines()]
     asked = [row["messages"][0]["content"] for row in rows if row["split"] == "heldout" and len(row["messages"]) == 2]
-    return [(MODELS[number % len(MODELS)], asked[number]) for number in range(count)]
+    return [(MODELS[number % len(MODELS)], text) for number, text in enumerate(asked[:count])]
 
 
 def report(alone: list[Pass], joined: list[Pass], work: list[tuple[str, str]]) -> str:

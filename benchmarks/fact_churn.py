@@ -184,6 +184,7 @@ class World:
     def start(self) -> None:
         settings = settings_for(self._base.path, self._brands) | {
             "HOUSEVOICE_ENGINE_FACT_LAYOUT": "blocks",
+            "HOUSEVOICE_ENGINE_FACT_AHEAD": "true",
             "HOUSEVOICE_ENGINE_IDLE_TOKENS": str(IDLE_TOKENS),
             **{f"HOUSEVOICE_ENGINE_{name}": str(value) for name, value in BUDGETS.items()},
         }

@@ -36,7 +36,7 @@ from benchmarks.bench.systems import (
     llama_server,
     settings_for,
 )
-from benchmarks.bench.workloads import SINGLE, WARM_UP, Sizes, Step, Systems, Workloads
+from benchmarks.bench.workloads import ENGINE_WORKLOADS, SINGLE, WARM_UP, Sizes, Step, Systems, Workloads
 from config.models import ModelFile
 from config.settings import SAMPLE
 from server.engine.vocabulary import Vocabulary
@@ -60,6 +60,7 @@ class Plan:
     adapter: AdapterShape
     settings: Mapping[str, str]
     has_example: bool = True
+    only: tuple[str, ...] = ENGINE_WORKLOADS
 
 
 def measure(base: ModelFile, plan: Plan, peers: Peers, cache: Path) -> tuple[list[Sample], dict[str, Any]]:
@@ -114,11 +115,13 @@ def _post(server: Housevoice, path: str, body: Mapping[str, Any]) -> None:
 
 def _rounds(base: ModelFile, plan: Plan, workloads: Workloads, peers: Peers) -> Iterator[Sample]:
     """Steps of one round after the other; the systems take each step in another random order."""
-    ends_at, chance, turn = time.monotonic() + plan.seconds, random.Random(plan.seed), 0
+    chance, turn = random.Random(plan.seed), 0
     for step in workloads.warm_ups():
         list(_take(step, base, 0, 0, chance))
+    print(f"{base.name}: warmed up", flush=True)
+    ends_at = time.monotonic() + plan.seconds
     for number in range(plan.rounds):
-        for step in workloads.steps(number):
+        for step in workloads.steps(number, plan.only):
             if time.monotonic() > ends_at:
                 return
             turn += 1

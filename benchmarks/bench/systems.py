@@ -163,7 +163,9 @@ def brands_in(folder: Path, count: int) -> Path:
 
 
 def settings_for(base: Path, brands: Path) -> dict[str, str]:
-    """What workloads of many chunks in one prompt need beyond the defaults: room, and no choice among the chunks."""
+    """What workloads of many chunks in one prompt need beyond the defaults: room, and no choice among the chunks.
+    Nothing is computed ahead of use, which would make cold chunks warm, and take the processors while peers answer.
+    """
     return {
         "HOUSEVOICE_STORAGE_BRANDS_DIR": str(brands),
         "HOUSEVOICE_MODELS_BASE": str(base),
@@ -171,6 +173,7 @@ def settings_for(base: Path, brands: Path) -> dict[str, str]:
         "HOUSEVOICE_ENGINE_CONTEXT_TOKENS": str(CONTEXT_TOKENS),
         "HOUSEVOICE_ENGINE_MAX_RUNNING": str(NUM_SLOTS),
         "HOUSEVOICE_ENGINE_MAX_REQUEST_TOKENS": str(MAX_REQUEST_TOKENS),
+        "HOUSEVOICE_ENGINE_FACT_AHEAD": "false",
         "HOUSEVOICE_INGEST_CHUNK_TOKENS": "250",
         "HOUSEVOICE_RETRIEVAL_RELEVANCE_FLOOR": "0",
         "HOUSEVOICE_RETRIEVAL_MAX_CHUNKS": str(MOST_CHUNKS),

@@ -1,7 +1,7 @@
 """What is asked, as steps: each is put to its systems in turn, at one time each. Deciding only; `run` does it."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,8 @@ from benchmarks.bench.systems import Ask, System
 
 WARM_UP, WARM, COLD, SWITCH = "warm-up", "warm", "cold", "switch"
 THROUGHPUT, SINGLE, STREAMS, BUSY = "throughput", "single", "streams", "busy"
+ENGINE_WORKLOADS = (WARM, THROUGHPUT, COLD, SWITCH, SINGLE, STREAMS, BUSY)
+"""All but those of drafts, which have servers of their own."""
 SAME_BRAND, OTHER_BRAND = "same brand", "other brand"
 MIXED, ONE_BRAND, NO_BRAND = "4 brands", "one brand", "no brand"
 ALONE, BESIDE = "alone", "beside a busy process"
@@ -26,8 +28,8 @@ class Sizes:
     """
 
     chunks: tuple[int, ...] = (2, 4, 9, 18)
-    cold_chunks: tuple[int, ...] = (9, 18)
-    warm_requests: int = 4
+    cold_chunks: tuple[int, ...] = (4, 9)
+    warm_requests: int = 3
     warm_ups: int = 8
     pool: int = 24
     answer_tokens: int = 200
@@ -100,15 +102,20 @@ class Workloads:
                 draw = zipf_draw(self._chance, self._sizes.pool, size)
                 yield Step(WARM_UP, "", size, (self._about(draw, self._brand(number)),), both[:1])
 
-    def steps(self, number: int) -> Iterator[Step]:
+    def steps(self, number: int, only: Collection[str] = ENGINE_WORKLOADS) -> Iterator[Step]:
         """Of round `number`, from the workload that matters most; made one by one, as they are asked."""
-        yield from self._warm(number)
-        yield from self._throughput()
-        yield from self._colds(number)
-        yield from self._switch(number)
-        yield from self._single()
-        yield from self._streams()
-        yield from self._busy()
+        makers = {
+            WARM: lambda: self._warm(number),
+            THROUGHPUT: self._throughput,
+            COLD: lambda: self._colds(number),
+            SWITCH: lambda: self._switch(number),
+            SINGLE: self._single,
+            STREAMS: self._streams,
+            BUSY: self._busy,
+        }
+        for workload, make in makers.items():
+            if workload in only:
+                yield from make()
 
     def _warm(self, number: int) -> Iterator[Step]:
         systems = self._systems

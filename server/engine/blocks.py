@@ -46,6 +46,9 @@ class FactShelf:
         if self._folder:
             self._folder.keep(block, saved)
 
+    def is_in_memory(self, block: BlockId) -> bool:
+        return block in self._ledger
+
     def drop(self, block: BlockId) -> None:
         self._ledger.drop(block)
         self._saved.pop(block, None)
@@ -130,6 +133,12 @@ class BlockReader:
         if running.block is not None:
             self._clear(self._store.release(running.block.sequence, keep=False))
             running.block = None
+
+    def make_way(self, max_idle_cells: int) -> None:
+        """Idle blocks leave the context where they can come back from memory: each step passes over them, for each row,
+        and what that costs is soon more than bringing them back.
+        """
+        self._clear(self._store.shed_blocks(max_idle_cells, self._shelf.is_in_memory))
 
     def forget(self, documents: Documents) -> None:
         """The sequences that hold blocks are the store's to forget."""

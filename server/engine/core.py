@@ -123,6 +123,8 @@ class EngineCore:
         plan = self._scheduler.plan([self._mixer.grouped(running.work) for running in ready], self._pace.factor)
         if plan is None:
             return False
+        if self._blocks:
+            self._blocks.make_way(self._settings.idle_tokens // max(1, len(plan.decodes)))
         runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
         spans = self._batch(plan)
         if self._decode(runs, spans):

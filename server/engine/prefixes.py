@@ -8,6 +8,7 @@ as idle ones until their cells or their id are needed; the least recently used g
 the cells that they can ever need, so nothing that was admitted fails for want of cells.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -280,9 +281,28 @@ class PrefixStore:
         """The least recently used idle ones, while idle ones keep too many cells."""
         gone: list[int] = []
         for number in self._idle():
-            if self.num_cells_used - self._num_live_cells <= self._max_idle_cells:
+            if self._num_idle_cells <= self._max_idle_cells:
                 break
             gone.append(self._forget(number))
+        return gone
+
+    def shed_blocks(self, max_idle_cells: int, is_saved: Callable[[BlockId], bool]) -> list[int]:
+        """Idle fact blocks that are saved elsewhere, while all idle sequences keep more cells than that: first those in
+        no other prompt, then prompts that were put together from blocks, the least recently used ones, each with the
+        blocks that are in no other one. Returns the sequences to clear.
+        """
+        gone: list[int] = []
+        if self._num_idle_cells <= max_idle_cells:
+            return gone
+        idle = [(number, self._sequences[number].key) for number in self._idle()]
+        blocks = [number for number, key in idle if key.block is not None and is_saved(key.block)]
+        prompts = [number for number, key in idle if key.layout != PLAIN]
+        for prompt in (None, *prompts):
+            if prompt is not None and self._num_idle_cells > max_idle_cells:
+                gone.append(self._forget(prompt))
+            for number in blocks:
+                if number not in gone and self._is_alone(number) and self._num_idle_cells > max_idle_cells:
+                    gone.append(self._forget(number))
         return gone
 
     def forget(self, documents: Documents) -> list[int]:
@@ -320,10 +340,19 @@ class PrefixStore:
         self._forget(victim)
         return self._free_ids.pop(), (victim,)
 
+    @property
+    def _num_idle_cells(self) -> int:
+        """Those aside that live sequences share."""
+        return self.num_cells_used - self._num_live_cells
+
     def _idle(self) -> list[int]:
         """Least recently used first."""
         idle = [(sequence.last_used, n) for n, sequence in self._sequences.items() if not sequence.is_live]
         return [number for _, number in sorted(idle)]
+
+    def _is_alone(self, number: int) -> bool:
+        """Whether no other sequence holds its cells."""
+        return bool((self._references[self._sequences[number].own_cells] == 1).all())
 
     def _count_live(self, match: Match) -> int:
         if match.source is None:

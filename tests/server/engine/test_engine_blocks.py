@@ -137,6 +137,19 @@ def test_blocks_that_left_the_context_come_back_from_memory(make_bench: MakeBenc
     assert bench.finished("2").num_cached_tokens >= len(PAY + LEAVE)
 
 
+@pytest.mark.parametrize(
+    ("num_streams", "memory", "levels"), [(1, 10_000_000, (2, 0)), (4, 10_000_000, (0, 2)), (4, 0, (2, 0))]
+)
+def test_many_streams_put_idle_blocks_out_of_the_context_where_memory_has_them(
+    make_bench: MakeBench, num_streams: int, memory: int, levels: tuple[int, int]
+) -> None:
+    bench = make_bench(idle_tokens=2 * len(LEAVE + PAY), fact_memory_bytes=memory)
+    run(bench, ask("1", LEAVE, PAY, question="?"))
+    run(bench, *(ask(f"stream {number}", question=f"{number}") for number in range(num_streams)))
+    run(bench, ask("2", PAY, LEAVE))
+    assert (facts(bench).num_context_hits, facts(bench).num_memory_hits) == levels
+
+
 def test_without_a_budget_blocks_are_reused_from_the_context_alone(make_bench: MakeBench) -> None:
     bench = make_bench(fact_memory_bytes=0)
     run(bench, ask("1", LEAVE))
