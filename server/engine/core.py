@@ -44,6 +44,8 @@ from server.engine.validation import clip_answer, refuse_bounds, refuse_invalid
 
 WORTH_WAITING_TOKENS = 8
 """A prefix that another request is just computing is waited for, rather than computed twice, from this length on."""
+LONG_SLICE_TOKENS = 64
+"""So many tokens of a slice weigh as much as a stream where idle blocks make way: a stream has many steps before it."""
 
 Publish = Callable[[Event], None]
 log = logging.getLogger(__name__)
@@ -124,7 +126,8 @@ class EngineCore:
         if plan is None:
             return False
         if self._blocks:
-            self._blocks.make_way(self._settings.idle_tokens // max(1, len(plan.decodes)))
+            num_slices = sum(part.num_tokens for part in plan.slices) // LONG_SLICE_TOKENS
+            self._blocks.make_way(self._settings.idle_tokens // max(1, len(plan.decodes) + num_slices))
         runs = [self._running[name] for name in (*plan.decodes, *(part.request_id for part in plan.slices))]
         spans = self._batch(plan)
         if self._decode(runs, spans):
