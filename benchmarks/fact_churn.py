@@ -86,10 +86,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """wrong: the sources with another document's in the place of one; empty where no control is wanted."""
+
     text: str
     documents: tuple[str, ...]
     sources: tuple[Source, ...]
     brand: int | None
+    wrong: tuple[Source, ...] = ()
 
 
 @dataclass(slots=True)
@@ -218,8 +221,8 @@ class World:
             cold = await self._cold(reference, question)
             self.found.distances.append(distance(answer, cold))
             self.found.num_equal += [word.piece for word in answer.words] == [word.piece for word in cold.words]
-            if self._chance.random() < CONTROL_SHARE:
-                wrong = await self._cold(reference, self._with_wrong_source(question))
+            if question.wrong:
+                wrong = await self._cold(reference, replace(question, sources=question.wrong))
                 self.found.controls.append(distance(wrong, cold))
 
     def damage(self) -> None:
@@ -251,15 +254,15 @@ class World:
         stale = [source.text for source in sources if source.text not in map(self.shelf.documents.get, documents)]
         if stale:
             raise SystemExit(f"Retrieved, but not what a document says now: {stale[0][:200]!r}")
-        return Question(text, documents, sources, self._chance.choice([None, *range(NUM_BRANDS)]))
+        wrong = self._one_wrong(text, sources, set(known) - set(documents))
+        return Question(text, documents, sources, self._chance.choice([None, *range(NUM_BRANDS)]), wrong)
 
-    def _with_wrong_source(self, asked: Question) -> Question:
-        other = self._chance.choice(sorted(set(self.shelf.documents) - set(asked.documents)))
-        (wrong,) = self._prompter.sources(asked.text, (other,))
-        place = self._chance.randrange(len(asked.sources))
-        sources = list(asked.sources)
-        sources[place] = replace(wrong, number=sources[place].number)
-        return replace(asked, sources=tuple(sources))
+    def _one_wrong(self, text: str, sources: tuple[Source, ...], others: set[str]) -> tuple[Source, ...]:
+        if self._chance.random() >= CONTROL_SHARE:
+            return ()
+        (wrong,) = self._prompter.sources(text, (self._chance.choice(sorted(others)),))
+        place = self._chance.randrange(len(sources))
+        return (*sources[:place], replace(wrong, number=sources[place].number), *sources[place + 1 :])
 
     async def _ask(self, asked: Question) -> Said:
         body: dict[str, Any] = {
