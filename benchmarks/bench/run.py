@@ -108,9 +108,16 @@ def _bring_in(
 
 
 def _post(server: Housevoice, path: str, body: Mapping[str, Any]) -> None:
-    response = httpx.post(server.url + path, json=body, headers=server.headers, timeout=API_SECONDS, trust_env=False)
+    demand_success(
+        httpx.post(server.url + path, json=body, headers=server.headers, timeout=API_SECONDS, trust_env=False)
+    )
+
+
+def demand_success(response: httpx.Response) -> httpx.Response:
+    """The response itself. Raises SystemExit with the end of it where it is an error, or reports one at its end."""
     if response.is_error or response.text.strip().rpartition("\n")[2].startswith('{"error"'):
-        raise SystemExit(f"{path} failed: {response.text[-1000:]}")
+        raise SystemExit(f"{response.request.url.path} failed: {response.text[-1000:]}")
+    return response
 
 
 def _rounds(base: ModelFile, plan: Plan, workloads: Workloads, peers: Peers) -> Iterator[Sample]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fact_churn import NUM_DOCUMENTS, Said, Shelf, Word, distance
+from benchmarks.fact_churn.distance import Said, Word, distance
+from benchmarks.fact_churn.shelf import NUM_DOCUMENTS, Shelf
 
 
 def said(*words: tuple[bytes, float], others: tuple[tuple[bytes, float], ...] = ()) -> Said:
