@@ -59,6 +59,11 @@ class DataDirectory:
         return self.root / "models"
 
     @property
+    def weight_copies(self) -> Path:
+        """Models in another type of weights (`server.engine.requantise`). May be deleted at any time."""
+        return self.models / "copies"
+
+    @property
     def facts(self) -> Path:
         """Computed sources (`server.engine.factfiles`). May be deleted at any time while no server runs."""
         return self.root / "factcache"

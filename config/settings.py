@@ -20,8 +20,9 @@ from config.errors import ConfigError
 from config.fact_layout import FactLayout
 
 Weights = Literal["mapped", "locked", "loaded"]
-WeightType = Literal["file", "q8_0"]
 """How the model file is held in memory."""
+WeightType = Literal["file", "q8_0"]
+"""The model's weights as in its file, or a copy of them in eight bits."""
 
 SHORT_NAMES = {
     "HOUSEVOICE_PORT": ("server", "port"),

@@ -33,7 +33,8 @@ def open_services(settings: Settings) -> Services:
     """Everything that is quick to open. The caller holds the data directory's lock. Raises HousevoiceError."""
     base = resolve_base(settings)
     vocabulary = Vocabulary.open(base.path)
-    storage = EngineStorage(settings.data.facts, base.sha256, settings.data.step_times, settings.data.models / "copies")
+    data = settings.data
+    storage = EngineStorage(data.facts, base.sha256, data.step_times, data.weight_copies)
     return Services(
         settings=settings,
         base=base,

@@ -1,9 +1,9 @@
 """The model's weights in eight bits: engine.weight_type.
 
-llama.cpp multiplies several rows at once with some types of weights only. With others (the five bits of Q4_1 and Q5_1,
-older and smaller K-quants) a batch costs nearly as much as its rows one by one, so prompts are read slowly and streams
-gain nothing from each other. Such a file is copied once into Q8_0, which keeps each weight to within a 254th of the
-largest one of its block of 32: far finer than the step it was rounded to before.
+llama.cpp multiplies several rows at once with some types of weights only. With others (Q4_1, Q5_1, Q3_K) a batch costs
+nearly as much as its rows one by one, so prompts are read slowly and streams gain little from each other. Such a file
+is copied once into Q8_0, which keeps each weight to within a 254th of the largest one of its block of 32: far finer than
+the step it was rounded to before.
 """
 
 import ctypes

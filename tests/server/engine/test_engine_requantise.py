@@ -82,6 +82,16 @@ def test_a_full_disk_is_said_before_anything_is_written(
     assert list(storage.weights.iterdir() if storage.weights else []) == []
 
 
+def test_what_the_library_refuses_is_said_and_leaves_nothing(slow_path: Path, storage: EngineStorage) -> None:
+    whole = slow_path.read_bytes()
+    slow_path.write_bytes(whole.replace(b"llama", b"lamma"))
+    with pytest.raises(ModelError, match="could not be copied into eight bits") as raised:
+        served_weights(slow_path, "q8_0", storage)
+    assert "weight_type" in raised.value.hint
+    assert storage.weights is not None
+    assert list(storage.weights.iterdir()) == []
+
+
 def test_a_copy_that_fails_leaves_nothing(slow_path: Path, storage: EngineStorage) -> None:
     whole = slow_path.read_bytes()
     slow_path.write_bytes(whole[: len(whole) * 3 // 4])
