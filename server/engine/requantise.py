@@ -2,8 +2,8 @@
 
 llama.cpp multiplies several rows at once with some types of weights only. With others (Q4_1, Q5_1, Q3_K) a batch costs
 nearly as much as its rows one by one, so prompts are read slowly and streams gain little from each other. Such a file
-is copied once into Q8_0, which keeps each weight to within a 254th of the largest one of its block of 32: far finer than
-the step it was rounded to before.
+is copied once into Q8_0, which keeps each weight to within a 254th of the largest one of its block of 32: far finer
+than the step it was rounded to before.
 """
 
 import ctypes
