@@ -7,9 +7,9 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 # The engine is compiled for any x86-64 machine since Haswell (2013), not for the one that builds the image. For other
 # processors or a GPU: --build-arg ENGINE_CMAKE_ARGS="-DGGML_NATIVE=ON" or "-DGGML_CUDA=on".
 ARG ENGINE_CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
-RUN echo 'set(LLAMA_BUILD_COMMON OFF)' > engine-only.cmake \
-    && python -m venv /venv \
-    && CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_LLAMAFILE=OFF -DCMAKE_PROJECT_INCLUDE=/app/engine-only.cmake ${ENGINE_CMAKE_ARGS}" \
+COPY config/llama.cpp config/llama.cpp
+RUN python -m venv /venv \
+    && CMAKE_ARGS="-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_INCLUDE=/app/config/llama.cpp/engine.cmake ${ENGINE_CMAKE_ARGS}" \
        /venv/bin/pip install --no-cache-dir --constraint constraints.txt llama-cpp-python
 COPY config config
 COPY ingest ingest

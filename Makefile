@@ -5,12 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The engine is compiled for this machine. We use libllama alone: leaving out llama.cpp's command-line helpers, image and
-# audio parts takes the compile from seven minutes to less than three on two cores. The package forces the helpers on,
-# so they are switched off again by a line of CMake that is read inside llama.cpp's own project.
-ENGINE_ONLY := $(abspath $(VENV))/engine-only.cmake
-# llamafile's kernels compute LoRA matrices otherwise for one row than for several, so answers would depend on what else
-# is in the batch; without them they do not, and the default base is no slower.
-export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DGGML_LLAMAFILE=OFF -DCMAKE_PROJECT_INCLUDE=$(ENGINE_ONLY)
+# audio parts takes the compile from seven minutes to less than four on two cores. The package forces the helpers on, so
+# they are switched off again by a file that is read inside llama.cpp's own project; it also chooses kernels.
+ENGINE_BUILD := $(abspath config/llama.cpp)
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_INCLUDE=$(ENGINE_BUILD)/engine.cmake
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 SAMPLE_ADAPTERS := $(foreach brand,halden pipkin,--adapter config/sample/adapters/$(brand)/adapter.gguf)
 INSTALLED := $(VENV)/.installed
@@ -27,10 +25,12 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "housevoice needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo 'set(LLAMA_BUILD_COMMON OFF)' > $(ENGINE_ONLY)
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard config/llama.cpp/*) | $(BIN)/python
 	@echo "Installing; llama-cpp-python compiles for this machine, which takes some minutes the first time."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+# pip keeps the wheels that it compiled, whatever flags that was with.
+	@grep -q housevoice_quantised_only $(VENV)/lib/python3*/site-packages/llama_cpp/lib/libggml-cpu.* || \
+	  $(BIN)/python -m pip install --quiet --no-cache-dir --force-reinstall --no-deps --constraint constraints.txt llama-cpp-python
 	@touch $@
 
 install-dev: $(INSTALLED_DEV)

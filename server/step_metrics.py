@@ -13,6 +13,8 @@ def step_metrics(status: EngineStatus) -> Iterator[Metric]:
     for rows, seconds in status.step_seconds:
         steps.add_metric([str(rows)], seconds)
     yield steps
+    if status.num_threads:
+        yield GaugeMetricFamily("housevoice_engine_threads", "That compute, fewer beside others", status.num_threads)
     yield GaugeMetricFamily("housevoice_drafts_on", "1 where tokens are guessed", status.drafts.is_on)
     tokens = CounterMetricFamily("housevoice_draft_tokens", "Guessed tokens by what became of them", labels=["verdict"])
     tokens.add_metric(["right"], status.drafts.num_accepted)

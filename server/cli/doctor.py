@@ -169,6 +169,8 @@ def _running_server(server: Server, settings: Settings) -> Iterator[Finding]:
     engine = status["engine"]
     verdict = Verdict.FINE if engine["is_ready"] else Verdict.BROKEN
     text = f"process {engine['pid']}, {engine['num_running']} running, {engine['num_queued']} queued"
+    if engine["num_threads"]:
+        text += f", {engine['num_threads']} threads"
     yield Finding("server", Verdict.FINE, server.url)
     yield Finding("engine", verdict, f"{text}, {engine['num_restarts']} restarts {engine['last_error']}".strip())
     yield Finding("weights", Verdict.FINE, engine["weights"])

@@ -68,6 +68,13 @@ class Backend(Protocol):
     @property
     def shape(self) -> BackendShape: ...
 
+    @property
+    def num_threads(self) -> int:
+        """That compute; 0 where a GPU does."""
+
+    def set_threads(self, count: int) -> None:
+        """From the next decode on; at least 1. What is computed stays the same to the bit."""
+
     def decode(self, spans: list[Span]) -> None:
         """Compute all spans, at most one a sequence, each with its adapter; those of one batch must go together.
 

@@ -40,6 +40,7 @@ from server.engine.schema import SchemaCompiler
 from server.engine.shelf import AdapterShelf
 from server.engine.steptime import StepTable
 from server.engine.storage import EngineStorage
+from server.engine.threads import Threads
 from server.engine.validation import clip_answer, refuse_bounds, refuse_invalid
 
 WORTH_WAITING_TOKENS = 8
@@ -67,6 +68,7 @@ class EngineCore:
         shape = backend.shape
         self._backend = backend
         self._pieces = pieces
+        self._table = table
         self._settings = settings
         self._publish = publish
         self._max_running = min(settings.max_running, shape.num_sequences, shape.max_batch_spans)
@@ -80,6 +82,7 @@ class EngineCore:
         rows = Rows(table, shape.max_batch_tokens, shape.max_logits, settings.max_token_gap_ms / 1000)
         self._scheduler = Scheduler(settings.turn_steps, settings.prefill_slice_tokens, rows)
         self._pace = Pace(table)
+        self._threads = Threads(backend.num_threads if table else 0)
         self._schemas = SchemaCompiler(pieces)
         self._shelf = AdapterShelf()
         self._mixer = Mixer(backend, settings.mix_brands, settings.turn_steps)
@@ -150,6 +153,7 @@ class EngineCore:
             loaded_adapters=self._shelf.names,
             facts=facts,
             mixing=self._mixer.status(),
+            num_threads=self._threads.settled,
         )
 
     def check_integrity(self) -> None:
@@ -267,8 +271,9 @@ class EngineCore:
         ]
 
     def _decode(self, runs: list[Running], spans: list[Span]) -> bool:
-        self._clear(self._store.make_room(sum(len(span.tokens) for span in spans)))
-        begin = time.perf_counter()
+        num_rows = sum(len(span.tokens) for span in spans)
+        self._clear(self._store.make_room(num_rows))
+        begin, began_computing = time.perf_counter(), time.process_time()
         try:
             self._backend.decode(spans)
         except EngineError as error:
@@ -282,9 +287,18 @@ class EngineCore:
             if self._blocks:
                 self._blocks.settle(running)
         self._count(num_steps=1)
-        self._pace.note(sum(len(span.tokens) for span in spans), time.perf_counter() - begin)
+        self._note_times(num_rows, time.perf_counter() - begin, time.process_time() - began_computing)
         self._mixer.note_batch(len({span.adapter for span in spans}))
         return True
+
+    def _note_times(self, num_rows: int, seconds: float, computed: float) -> None:
+        """computed: by all threads together."""
+        self._pace.note(num_rows, seconds)
+        if self._table is not None and self._threads.count:
+            before = self._threads.count
+            self._threads.note(seconds, computed, self._table.seconds(num_rows))
+            if self._threads.count != before:
+                self._backend.set_threads(self._threads.count)
 
     def _take_tokens(self, runs: list[Running], spans: list[Span]) -> None:
         for index, (running, span) in enumerate(zip(runs, spans, strict=True)):

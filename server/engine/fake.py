@@ -159,11 +159,15 @@ class FakeBackend:
         self.is_failing = False
         self.is_forgetful = False
         self.is_damaging = False
+        self.num_threads = 0
         self.choose: Callable[[Sequence[Cell]], int] = next_token
 
     @property
     def shape(self) -> BackendShape:
         return self._shape
+
+    def set_threads(self, count: int) -> None:
+        self.num_threads = count
 
     @property
     def spare_sequences(self) -> tuple[int, ...]:

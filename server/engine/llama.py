@@ -172,8 +172,10 @@ class LlamaBackend:
 
     @property
     def num_threads(self) -> int:
-        """That compute; 0 where a GPU does."""
         return 0 if self._gpu_layers else int(self._library.llama_n_threads(self._context))
+
+    def set_threads(self, count: int) -> None:
+        self._library.llama_set_n_threads(self._context, count, count)
 
     @property
     def state_format(self) -> str:

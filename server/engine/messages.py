@@ -202,6 +202,7 @@ class EngineStatus:
     """A snapshot for /readyz, /metrics and doctor. Counters only grow within one engine process (`pid`).
 
     step_seconds: (rows, seconds) as measured; empty where nothing was. weights: what is served of the model's file.
+    num_threads: that compute just now, which are fewer beside other processes; 0 where that is not chosen.
     """
 
     is_ready: bool
@@ -222,6 +223,7 @@ class EngineStatus:
     step_seconds: tuple[tuple[int, float], ...] = ()
     mixing: MixStatus = MixStatus()
     weights: str = ""
+    num_threads: int = 0
 
 
 class Engine(Protocol):

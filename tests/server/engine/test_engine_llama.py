@@ -190,6 +190,21 @@ def test_the_base_gives_the_same_numbers_however_it_is_batched(base_path: Path) 
 
 
 @pytest.mark.model
+def test_the_number_of_threads_changes_no_bit(base_path: Path) -> None:
+    backend = LlamaBackend(base_path, ContextShape(256, 3, 128, 3, num_threads=2))
+    prompt = tuple(range(1_000, 1_096))
+    found = []
+    for sequence, count in enumerate((2, 1)):
+        backend.set_threads(count)
+        assert backend.num_threads == count
+        backend.decode([Span(sequence, 0, prompt, wants_logits=True)])
+        backend.decode([Span(sequence, 96, (7,), wants_logits=True)])
+        found.append(backend.logits(0).copy())
+    assert np.array_equal(*found)
+    backend.close()
+
+
+@pytest.mark.model
 def test_the_default_base_writes_json(base: Model) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
     text = "<|im_start|>user\nCapital of France as JSON?<|im_end|>\n<|im_start|>assistant\n"

@@ -51,6 +51,23 @@ def test_the_copy_says_the_same_and_what_it_computes_is_kept_apart(slow_path: Pa
     assert np.abs(original - copied).max() < 0.05 * original.std()
 
 
+def test_rows_of_the_copy_are_the_same_alone_and_together(slow_path: Path, storage: EngineStorage) -> None:
+    """Kernels for several rows take over at two; the library is compiled so that they change no bit of an answer."""
+    backend = LlamaBackend(served_weights(slow_path, "q8_0", storage).path, ContextShape(256, 12, 128, 12))
+    for sequence in range(9):
+        backend.decode([Span(sequence, 0, tuple(range(5 + sequence, 25 + sequence)), wants_logits=False)])
+    spans = [Span(sequence, 20, (40 + sequence,), wants_logits=True) for sequence in range(9)]
+    backend.decode(spans[:1])
+    alone = backend.logits(0).copy()
+    for number in (2, 3, 8, 9):
+        backend.truncate(0, 20)
+        for span in spans[1:number]:
+            backend.truncate(span.sequence, 20)
+        backend.decode(spans[:number])
+        assert np.array_equal(backend.logits(0), alone)
+    backend.close()
+
+
 def test_it_is_made_once(slow_path: Path, storage: EngineStorage) -> None:
     first = served_weights(slow_path, "q8_0", storage).path
     made = first.stat().st_mtime_ns
