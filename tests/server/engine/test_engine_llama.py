@@ -200,7 +200,7 @@ def test_the_number_of_threads_changes_no_bit(base_path: Path) -> None:
         backend.decode([Span(sequence, 0, prompt, wants_logits=True)])
         backend.decode([Span(sequence, 96, (7,), wants_logits=True)])
         found.append(backend.logits(0).copy())
-    assert np.array_equal(*found)
+    assert np.array_equal(found[0], found[1])
     backend.close()
 
 
