@@ -21,8 +21,8 @@ from config.fact_layout import FactLayout
 
 Weights = Literal["mapped", "locked", "loaded"]
 """How the model file is held in memory."""
-WeightType = Literal["file", "q8_0"]
-"""The model's weights as in its file, or a copy of them in eight bits."""
+WeightType = Literal["auto", "file", "q8_0"]
+"""The model's weights as in its file, or a copy of them in eight bits; auto: where that is known to be quicker."""
 
 SHORT_NAMES = {
     "HOUSEVOICE_PORT": ("server", "port"),

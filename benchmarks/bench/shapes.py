@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.chat_template import CHATML
 from config.gguf_header import GgufHeader, read_header
 from config.prompt import PROMPT_VERSION
 
 FILE_TYPES = {"q4_0": 2, "q8_0": 7}
 """llama.cpp's numbers for whole files."""
 MODEL_SEED = 0
+CHATML_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 TOKENIZER, TEMPLATE_KEY = "tokenizer.", "tokenizer.chat_template"
 ATTENTION = ("attn_q", "attn_k", "attn_v")
 LINEAR = (*ATTENTION, "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -116,7 +119,7 @@ def _copy_tokenizer(writer: Writer, vocabulary: Path) -> int:
             writer.add_array(item.name, item.contents())
         else:
             writer.add_key_value(item.name, item.contents(), item.types[0])
-    writer.add_chat_template(CHATML)
+    writer.add_chat_template(CHATML_TEMPLATE)
     return len(reader.fields["tokenizer.ggml.tokens"].contents())
 
 

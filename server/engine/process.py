@@ -21,7 +21,7 @@ from server.engine.core import EngineCore
 from server.engine.facts import Documents
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import EngineStatus, Event, GenerateRequest
-from server.engine.requantise import served_weights
+from server.engine.requantise import ServedWeights, served_weights
 from server.engine.steptime import StepTable
 from server.engine.steptrial import find_table
 from server.engine.storage import EngineStorage
@@ -128,9 +128,8 @@ class _Loop:
         self._commands = commands
         self._events: list[Event] = []
         self._vocabulary = Vocabulary.open(model)
-        served = served_weights(model, settings.weight_type, storage)
+        served, backend = _open(model, settings, storage)
         self._weights = served.note
-        backend = LlamaBackend(served.path, ContextShape.from_settings(settings))
         table = _step_table(backend, served.storage)
         self._core = EngineCore(backend, self._vocabulary, settings, self._events.append, served.storage, table)
         self._status = self._read_status()
@@ -186,6 +185,21 @@ class _Loop:
 
     def _read_status(self) -> EngineStatus:
         return replace(self._core.status(), pid=os.getpid(), weights=self._weights)
+
+
+def _open(model: Path, settings: EngineSettings, storage: EngineStorage | None) -> tuple[ServedWeights, LlamaBackend]:
+    """A copy that cannot be loaded is made again at the next start; until then the file is served."""
+    shape = ContextShape.from_settings(settings)
+    served = served_weights(model, settings.weight_type, storage, on_gpu=settings.gpu_layers != 0)
+    try:
+        return served, LlamaBackend(served.path, shape)
+    except ModelError as error:
+        if served.path == model:
+            raise
+        log.warning("%s It is removed, and the file itself is served.", error)
+        served.path.unlink(missing_ok=True)
+        served = ServedWeights(model, storage, "as in the file: its copy was damaged, and is made anew at a start")
+    return served, LlamaBackend(served.path, shape)
 
 
 def _step_table(backend: LlamaBackend, storage: EngineStorage | None) -> StepTable | None:

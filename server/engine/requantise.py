@@ -10,6 +10,7 @@ import ctypes
 import logging
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,11 @@ WIDE = (0, 1, Q8_0, 30)
 Q8_0_BYTES = 34 / 32
 """Of a weight."""
 
+SLOW = (3, 7)
+"""Q4_1 and Q5_1: no kernel multiplies several rows with them."""
+MANY_WEIGHTS = 500_000_000
+"""A larger model's single streams wait for memory, and would be slowed down by a larger copy."""
+
 log = logging.getLogger(__name__)
 
 
@@ -37,18 +43,41 @@ class ServedWeights:
     note: str = "as in the file"
 
 
-def served_weights(path: Path, weight_type: WeightType, storage: EngineStorage | None) -> ServedWeights:
+def served_weights(
+    path: Path, weight_type: WeightType, storage: EngineStorage | None, *, on_gpu: bool = False
+) -> ServedWeights:
     """The file itself, or its copy in eight bits, made now where it is not there yet.
 
-    Raises ModelError where the copy cannot be made, with what to do.
+    Raises ModelError where the copy was asked for and cannot be made, with what to do.
     """
     if weight_type == "file" or storage is None or storage.weights is None:
         return ServedWeights(path, storage)
     header = read_header(path)
-    sizes = {tensor.name: math.prod(tensor.shape) for tensor in header.tensors.values()}
-    few_bits = sum(sizes[tensor.name] for tensor in header.tensors.values() if tensor.kind not in WIDE)
-    if few_bits < sum(sizes.values()) / 2:
-        return ServedWeights(path, storage, "as in the file: most have eight bits or more")
+    if weight_type == "q8_0":
+        if _share(header, lambda kind: kind in WIDE) > 0.5:
+            return ServedWeights(path, storage, "as in the file: most have eight bits or more")
+        return _served_copy(header, storage)
+    if on_gpu or _num_weights(header) > MANY_WEIGHTS or _share(header, lambda kind: kind in SLOW) < 0.5:
+        return ServedWeights(path, storage)
+    try:
+        return _served_copy(header, storage)
+    except ModelError as error:
+        log.warning("%s The file is served as it is, which is slower.", error)
+        return ServedWeights(path, storage, f"as in the file: {error.message}")
+
+
+def _num_weights(header: GgufHeader) -> int:
+    return sum(math.prod(tensor.shape) for tensor in header.tensors.values())
+
+
+def _share(header: GgufHeader, is_one: Callable[[int], bool]) -> float:
+    """Of all weights, how many are of such a type."""
+    found = sum(math.prod(tensor.shape) for tensor in header.tensors.values() if is_one(tensor.kind))
+    return found / max(1, _num_weights(header))
+
+
+def _served_copy(header: GgufHeader, storage: EngineStorage) -> ServedWeights:
+    assert storage.weights is not None
     copy = storage.weights / f"{storage.base_sha256[:16]}-q8_0.gguf"
     if not copy.exists():
         _copy(header, copy)
@@ -75,8 +104,7 @@ def _copy(header: GgufHeader, copy: Path) -> None:
 
 
 def _demand_room(header: GgufHeader, copy: Path) -> None:
-    num_weights = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
-    needed, free = int(num_weights * Q8_0_BYTES), shutil.disk_usage(copy.parent).free
+    needed, free = int(_num_weights(header) * Q8_0_BYTES), shutil.disk_usage(copy.parent).free
     if needed > free:
         raise ModelError(
             f"A copy of {header.path.name} in eight bits takes {needed / 1e6:.0f} MB; {copy.parent} has"

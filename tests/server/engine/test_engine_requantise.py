@@ -8,7 +8,10 @@ import pytest
 
 from config.errors import ModelError
 from config.gguf_header import read_header
+from config.settings import EngineSettings
+from server.engine import requantise
 from server.engine.backend import Span
+from server.engine.client import EngineClient
 from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.native import llama
 from server.engine.requantise import Q8_0, WIDE, served_weights
@@ -66,6 +69,41 @@ def test_rows_of_the_copy_are_the_same_alone_and_together(slow_path: Path, stora
         backend.decode(spans[:number])
         assert np.array_equal(backend.logits(0), alone)
     backend.close()
+
+
+def test_without_being_asked_only_slow_types_of_small_models_are_copied(
+    stories_path: Path, slow_path: Path, storage: EngineStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served_weights(stories_path, "auto", storage).path == stories_path
+    assert served_weights(slow_path, "auto", storage, on_gpu=True).path == slow_path
+    monkeypatch.setattr(requantise, "MANY_WEIGHTS", 1_000)
+    assert served_weights(slow_path, "auto", storage).path == slow_path
+    monkeypatch.undo()
+    assert served_weights(slow_path, "auto", storage).path != slow_path
+
+
+def test_without_being_asked_a_copy_that_cannot_be_made_keeps_nobody_from_answering(
+    slow_path: Path, storage: EngineStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requantise, "Q8_0_BYTES", 1e12)
+    served = served_weights(slow_path, "auto", storage)
+    assert (served.path, served.storage) == (slow_path, storage)
+    assert "MB left" in served.note
+
+
+async def test_a_damaged_copy_is_removed_and_the_file_is_served(
+    slow_path: Path, storage: EngineStorage, settings: EngineSettings
+) -> None:
+    copy = served_weights(slow_path, "q8_0", storage).path
+    copy.write_bytes(copy.read_bytes()[:-1_000])
+    settings = settings.model_copy(update={"weight_type": "q8_0"})
+    for note in ("its copy was damaged", "a copy in eight bits"):
+        client = EngineClient(slow_path, settings, storage)
+        await client.start()
+        try:
+            assert note in client.status().weights
+        finally:
+            await client.stop()
 
 
 def test_it_is_made_once(slow_path: Path, storage: EngineStorage) -> None:
