@@ -23,7 +23,7 @@ from pathlib import Path
 from adapters.evaluation.statistics import Difference, mean, paired_difference
 from adapters.examples import Example
 from adapters.lora_header import is_plain
-from adapters.training.dataset import with_lasting_numbers
+from adapters.training.dataset import as_blocks
 from benchmarks.conditions import RESULTS, conditions
 from benchmarks.reading_set import INSTRUCTIONS, Task, contains_answer, read_articles, tasks_of
 from benchmarks.ttft_modes import adapter_at, started
@@ -118,7 +118,7 @@ class Asker:
         conversation, adapter = task.conversation(self.instructions), column.system.adapter
         is_in_blocks = column.mode == "blocks"
         if is_in_blocks:
-            conversation = with_lasting_numbers(Example(conversation, "")).conversation
+            conversation = as_blocks(Example(conversation, "")).conversation
         prompt = render(conversation, self.turn_format, self.vocabulary.encode)
         return GenerateRequest(
             request_id=f"{column.name}-{task.id}",

@@ -4,13 +4,15 @@
                                        ^ voice boundary: the adapter is on from here
 
 Everything before the boundary is the same for every brand and is computed by the base alone, so its KV is shared.
+Where sources are read as blocks, the brand prompt is one of them instead: [system, sources, brand prompt]* ...; see
+`config.fact_layout`.
 Template text (turn markers) and content are separate segments: only template text may become special tokens, so a
 document or a message that contains a turn marker stays plain text.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Literal
 
@@ -68,12 +70,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is to be answered. `turns` ends with a user turn; `instructions` stand in front of it."""
+    """What is to be answered. `turns` ends with a user turn; `instructions` stand in front of it.
+
+    brand_words: instructions that are the same for all of a brand's questions, as a block behind the sources, and only
+    where there are sources. They are computed once a brand, where in front of the question they would be once a prompt.
+    """
 
     turns: tuple[Turn, ...]
     sources: tuple[Source, ...] = ()
     instructions: str = ""
     system: str = ""
+    brand_words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class Prompt:
     0 <= sources_start <= sources_end <= voice_boundary <= len(tokens).
 
     fact_bounds: where each source begins, and last where the last one ends; empty without sources. What stands before
-    the first is the same for every set of sources.
+    the first is the same for every set of sources. Brand words in a block of their own count as a source, the last one.
     """
 
     tokens: tuple[int, ...]
@@ -103,6 +110,13 @@ def render(conversation: Conversation, turn_format: TurnFormat, encode: Encode) 
     return Prompt(tokens, len(system), ends[-1], ends[-1] + len(earlier), ends[1:])
 
 
+def with_brand_block(conversation: Conversation) -> Conversation:
+    """Its instructions, which are the brand's alone, as a block behind the sources, where there are any."""
+    if not conversation.sources:
+        return conversation
+    return replace(conversation, instructions="", brand_words=conversation.instructions)
+
+
 def shared_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:
     """Everything before the voice boundary."""
     return [
@@ -121,11 +135,13 @@ def system_segments(conversation: Conversation, turn_format: TurnFormat) -> list
 
 
 def source_segments(conversation: Conversation) -> list[Segment]:
-    """Each source is a segment of its own: its tokens never depend on others."""
+    """Each source is a segment of its own: its tokens never depend on others. Brand words are one more."""
     if not conversation.sources:
         return []
-    sources = [Segment(format_source(source), is_template=False) for source in conversation.sources]
-    return [Segment("\n\nSources:\n", is_template=False), *sources]
+    blocks = [format_source(source) for source in conversation.sources]
+    if conversation.brand_words:
+        blocks.append(conversation.brand_words)
+    return [Segment(text, is_template=False) for text in ("\n\nSources:\n", *blocks)]
 
 
 def earlier_segments(conversation: Conversation, turn_format: TurnFormat) -> list[Segment]:

@@ -203,7 +203,9 @@ class Answerer:
         settings = self._settings
         num_reserved = min(request.max_tokens or settings.default_max_tokens, settings.default_max_tokens)
         limits = TokenLimits(settings.max_request_tokens, min(num_reserved, settings.max_request_tokens // 2))
-        return fit(conversation_of(request, sources), self._turn_format, self._tokenizer.encode, limits)
+        is_in_blocks = self._facts.layout_for(request.voice.adapter) == "blocks"
+        conversation = conversation_of(request, sources, is_in_blocks=is_in_blocks)
+        return fit(conversation, self._turn_format, self._tokenizer.encode, limits)
 
     async def _generate(
         self, request: AnswerRequest, fitted: FittedPrompt, sources: tuple[RetrievedSource, ...]
@@ -212,6 +214,8 @@ class Answerer:
         mappers = [CitationMapper(citables) for _ in range(request.num_choices)]
         scopes = scopes_of(fitted.prompt, fitted.conversation, sources, request.key_id)
         documents = tuple(source.document.document_id for source in sources[: len(fitted.conversation.sources)])
+        if fitted.conversation.brand_words:
+            documents = (*documents, "")
         first = self._engine_request(request, fitted, scopes, documents)
         streams = [self._engine.generate(self._choice(request, first, k)) for k in range(request.num_choices)]
         finished: list[FinishedEvent] = []
@@ -261,12 +265,20 @@ def query_of(turns: tuple[Turn, ...]) -> str:
     return join(turns).text
 
 
-def conversation_of(request: AnswerRequest, sources: tuple[RetrievedSource, ...]) -> Conversation:
-    """The prompt's content. Without documents the base takes the client's system message as its own."""
+def conversation_of(
+    request: AnswerRequest, sources: tuple[RetrievedSource, ...], *, is_in_blocks: bool = False
+) -> Conversation:
+    """The prompt's content. Without documents the base takes the client's system message as its own.
+
+    is_in_blocks: the brand's words become a block; what the client says stays in front of the question.
+    """
     turns = request.turns
     if not sources and (request.voice.is_base or not request.use_documents):
         return Conversation(turns, system=request.instructions)
-    parts = [request.voice.brand_prompt.strip(), request.instructions.strip()]
+    words, own = request.voice.brand_prompt.strip(), request.instructions.strip()
+    if is_in_blocks and sources:
+        return Conversation(turns, _prompt_sources(sources), own, brand_words=words)
+    parts = [words, own]
     return Conversation(turns, _prompt_sources(sources), "\n\n".join(part for part in parts if part))
 
 

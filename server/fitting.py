@@ -59,7 +59,8 @@ def too_long(max_total: int, num_tokens: int, param: str = "messages") -> BadReq
 
 
 def _refuse_hopeless(conversation: Conversation, limits: TokenLimits) -> None:
-    num_characters = len(conversation.turns[-1].content) + len(conversation.instructions) + len(conversation.system)
+    texts = (conversation.turns[-1].content, conversation.instructions, conversation.brand_words, conversation.system)
+    num_characters = sum(map(len, texts))
     if num_characters > limits.max_total * MAX_CHARACTERS_PER_TOKEN:
         raise too_long(limits.max_total, num_characters // MAX_CHARACTERS_PER_TOKEN)
 

@@ -18,7 +18,7 @@ from adapters.evaluation.questions import Answer, Marker, Question, Source
 from adapters.examples import Example, read_examples
 from adapters.format_rules import label_of
 from adapters.lora_header import is_plain
-from adapters.training.dataset import with_lasting_numbers
+from adapters.training.dataset import as_blocks
 from config.brands import Brand
 from config.fact_layout import FactLayout, layout_named, slower_of
 from config.models import ModelFile
@@ -67,7 +67,7 @@ class OpenedBase:
         places = asyncio.Semaphore(NUM_AT_ONCE)
         layout = slower_of(layout_named(self.engine.status().facts.layout), fact_layout)
         if layout == "blocks":
-            rows = [replace(row, example=with_lasting_numbers(row.example)) for row in rows]
+            rows = [replace(row, example=as_blocks(row.example)) for row in rows]
 
         async def judged(number: int, row: HeldOut) -> Judged:
             async with places:

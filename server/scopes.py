@@ -1,13 +1,14 @@
 """Whose private content a prompt holds, part by part. Pure.
 
-    [neutral system] [source]* [earlier turns] [brand words, question]
-     public           *         the key's own ----------------------->
+    [neutral system] [source]* [brand words] [earlier turns] [brand words, question]
+     public           *         public        the key's own ----------------------->
 
 A source is public where it is open to everybody, so that brands and readers share its KV. Else it belongs to the
 groups that it asks for: colleagues who may read the same documents share it, and nobody else can tell from the time to
 the first token that it was ever read. What stands behind a restricted source depends on it, but is found again only
 behind equal tokens of equal scopes, so by those who may read it. Conversations are the key's own always, since
-earlier answers may quote what only its holder may read.
+earlier answers may quote what only its holder may read. Brand words that are a block beside the sources see none of
+them, and are no secret to anybody who may ask the brand.
 """
 
 import hashlib
@@ -35,7 +36,10 @@ def scopes_of(
     own = own_scope(key_id)
     if conversation.system:
         return (Scope(0, own),)
-    names = [(start, source_scope(source)) for start, source in zip(prompt.fact_bounds[:-1], sources, strict=False)]
+    starts = prompt.fact_bounds[: len(conversation.sources)]
+    names = [(start, source_scope(source)) for start, source in zip(starts, sources, strict=False)]
+    if conversation.sources and conversation.brand_words:
+        names.append((prompt.fact_bounds[-2], ""))
     before = ["", *(name for _, name in names)]
     parts = [Scope(start, name) for (start, name), last in zip(names, before, strict=False) if name != last]
     return (*parts, Scope(prompt.sources_end, own))

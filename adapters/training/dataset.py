@@ -17,7 +17,7 @@ from adapters.training.recipe import Lora
 from config.errors import BadRequestError
 from config.fact_layout import PLAIN, FactLayout, Layout
 from config.numbering import lasting_numbers
-from config.prompt import Encode, Segment, Source, TurnFormat, encode_segments, render
+from config.prompt import Encode, Segment, Source, TurnFormat, encode_segments, render, with_brand_block
 
 USUAL_SHARE = 0.1
 """Of the answers part from the refusal at a place, for it to be one of the refusal's decisions."""
@@ -124,9 +124,13 @@ def _first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
     return next(place for place, (one, two) in enumerate(zip(answer, other, strict=False)) if one != two)
 
 
-def with_lasting_numbers(example: Example) -> Example:
-    """As the server numbers sources that it reads as blocks; rows know no chunks, so what is in a source decides."""
-    return renumbered(example, lasting_numbers([_content(source) for source in example.conversation.sources]))
+def as_blocks(example: Example) -> Example:
+    """As the server puts it where sources are read as blocks: numbers that last, and the brand's words a block too.
+
+    Rows know no chunks, so what is in a source decides about its number.
+    """
+    numbered = renumbered(example, lasting_numbers([_content(source) for source in example.conversation.sources]))
+    return replace(numbered, conversation=with_brand_block(numbered.conversation))
 
 
 def _content(source: Source) -> str:
@@ -137,7 +141,7 @@ def _build_row(
     example: Example, turn_format: TurnFormat, encode: Encode, lora: Lora, fact_layout: FactLayout
 ) -> TrainingRow:
     is_in_blocks = fact_layout == "blocks" and lora == "activated"
-    example = with_lasting_numbers(example) if is_in_blocks else example
+    example = as_blocks(example) if is_in_blocks else example
     prompt = render(example.conversation, turn_format, encode)
     answer = [*encode(example.answer, False), *(end_of_turn(turn_format, encode) if example.is_whole else ())]
     boundary = 0 if lora == "plain" else prompt.voice_boundary

@@ -7,7 +7,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from benchmarks.bench.systems import KNOWLEDGE_BASE, Ask, Housevoice, brand_prompt
-from config.prompt import Conversation, Prompt, Source, Turn, TurnFormat, render
+from config.prompt import Conversation, Prompt, Source, Turn, TurnFormat, render, with_brand_block
 from server.candidates import RetrievedSource
 from server.engine.vocabulary import Vocabulary
 from server.numbering import with_lasting_numbers
@@ -38,7 +38,8 @@ class Prompter:
     def render(self, question: str, sources: tuple[Source, ...], brand: int | None) -> Prompt:
         instructions = "" if brand is None else brand_prompt(brand)
         conversation = Conversation((Turn("user", question),), sources, instructions)
-        return render(conversation, self.turn_format, self.vocabulary.encode)
+        shown = with_brand_block(conversation) if self.layout == "blocks" else conversation
+        return render(shown, self.turn_format, self.vocabulary.encode)
 
     def sources(self, question: str, documents: tuple[str, ...]) -> tuple[Source, ...]:
         """One for each document, as retrieved. Raises SystemExit where the index holds others."""

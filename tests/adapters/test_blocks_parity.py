@@ -20,7 +20,7 @@ from peft import PeftModel
 from adapters.convert import convert_adapter
 from adapters.examples import Example
 from adapters.training.base import TrainingBase, load_base
-from adapters.training.dataset import TrainingRow, build_rows, end_of_turn, with_lasting_numbers
+from adapters.training.dataset import TrainingRow, as_blocks, build_rows, end_of_turn
 from adapters.training.loss import answer_logits
 from adapters.training.prefixes import PrefixStore
 from config.fact_layout import PLAIN, FactLayout
@@ -152,7 +152,7 @@ def test_training_reads_blocks_as_the_engine_does(base: TrainingBase, served: Se
 
 def render_numbered(base: TrainingBase, given: Example) -> Prompt:
     """The served prompt: sources under the numbers that the row gave them."""
-    return render(with_lasting_numbers(given).conversation, base.turn_format, base.encode)
+    return render(as_blocks(given).conversation, base.turn_format, base.encode)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 import pytest
 
 from adapters.examples import Example
-from adapters.training.dataset import TrainingRow, build_rows, mark_decisions, with_lasting_numbers
+from adapters.training.dataset import TrainingRow, as_blocks, build_rows, mark_decisions
 from config.chat_template import CHATML
 from config.errors import BadRequestError
 from config.fact_layout import PLAIN
@@ -88,7 +88,7 @@ THREE = (
 
 def test_sources_in_blocks_bear_lasting_numbers_in_prompt_and_answer() -> None:
     asked = Example(Conversation((Turn("user", "How long?"),), THREE), "Five days [2], and not two [1] [2].")
-    numbered = with_lasting_numbers(asked)
+    numbered = as_blocks(asked)
     numbers = {source.title: source.number for source in numbered.conversation.sources}
     assert len(set(numbers.values())) == 3
     assert set(numbers.values()) != {1, 2, 3}, "choose other titles: these would not show a change"
@@ -104,7 +104,7 @@ def test_sources_in_blocks_bear_lasting_numbers_in_prompt_and_answer() -> None:
 
 def test_the_same_sources_bear_the_same_numbers_in_any_order() -> None:
     asked = [Example(Conversation((Turn("user", "?"),), order), "Yes.") for order in (THREE, THREE[::-1])]
-    one, other = ({s.title: s.number for s in with_lasting_numbers(e).conversation.sources} for e in asked)
+    one, other = ({s.title: s.number for s in as_blocks(e).conversation.sources} for e in asked)
     assert one == other
 
 

@@ -2,7 +2,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.chat_template import CHATML
-from config.prompt import Conversation, Source, Turn, TurnFormat, format_source, render, shared_segments, voice_segments
+from config.prompt import (
+    Conversation,
+    Source,
+    Turn,
+    TurnFormat,
+    format_source,
+    render,
+    shared_segments,
+    voice_segments,
+    with_brand_block,
+)
 
 SOURCES = (Source(1, "Leave", "Days", "26 days."), Source(2, "Travel", "", "41 pounds."))
 NO_SYSTEM = TurnFormat("<s>", "[INST] ", "\n\n", "[INST] ", " [/INST]", "", "</s>", system_in_first_user=True)
@@ -49,6 +59,23 @@ def test_everything_before_the_boundary_is_the_same_for_every_brand() -> None:
     assert one.voice_boundary == other.voice_boundary
     assert one.tokens[: one.voice_boundary] == other.tokens[: other.voice_boundary]
     assert one.tokens != other.tokens
+
+
+def test_a_brands_words_as_a_block_stand_behind_the_sources_and_change_nothing_else() -> None:
+    asked = ask("Why?", instructions="Be Pip.")
+    plain, apart = render(asked, CHATML, encode), render(with_brand_block(asked), CHATML, encode)
+    begin, end = apart.fact_bounds[-2:]
+    assert "".join(map(chr, apart.tokens[begin:end])) == "Be Pip."
+    assert apart.fact_bounds[:-1] == plain.fact_bounds
+    assert apart.tokens[:begin] == plain.tokens[:begin]
+    bare = render(ask("Why?"), CHATML, encode)
+    assert apart.tokens[end:] == bare.tokens[bare.sources_end :]
+    assert apart.sources_end == end
+
+
+def test_without_sources_a_brands_words_stay_in_front_of_the_question() -> None:
+    asked = Conversation((Turn("user", "Hello"),), (), "Be Pip.")
+    assert with_brand_block(asked) == asked
 
 
 @given(st.text(max_size=40))

@@ -87,6 +87,17 @@ def test_restricted_sources_are_shared_by_readers_of_the_same_groups_alone() -> 
     assert num_cached(restricted, Ask("bob")) == start
 
 
+def test_a_brands_words_beside_restricted_sources_are_everybodys_and_what_follows_is_the_keys_own() -> None:
+    shown = tuple(Source(number, "Pay", "", SECRET) for number in (1, 2))
+    conversation = Conversation((Turn("user", "?"),), shown, brand_words="Be Pip.")
+    prompt = render(conversation, FORMAT, VOCABULARY.encode)
+    sources = [RetrievedSource(n, DOCUMENT, (), "", "", SECRET, 9, requirement=HR) for n in (1, 2, 3)]
+    first, words, own = scopes_of(prompt, conversation, sources, "ann")
+    assert (first.start, first.name != "") == (prompt.fact_bounds[0], True)
+    assert words == Scope(prompt.fact_bounds[2], "")
+    assert own == Scope(prompt.fact_bounds[3], own_scope("ann"))
+
+
 def test_a_guess_of_the_whole_prompt_gains_nothing() -> None:
     """The raw completions route takes any tokens, so a stranger could try prompt after prompt and time them."""
     known = Ask("ann", requirement=HR).request("1")

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.skipif(not STORIES.exists(), reason="the tiny model is 
 
 
 NUM_LOOKS = 100
+BRAND_WORDS = 1
+"""What a brand says of itself is a block too."""
 _names = map(str, itertools.count())
 
 
@@ -118,8 +120,8 @@ async def test_warm_sources_in_another_order_give_the_cold_answer(tmp_path: Path
         assert content(warm) == content(cold) != ""
         assert warm["usage"]["prompt_tokens"] == cold["usage"]["prompt_tokens"]
         assert cached(cold) == 0 < cached(warm) < warm["usage"]["prompt_tokens"]
-        await company.until('facts_blocks_total{level="computed"}', 2)
-        await company.until('facts_blocks_total{level="context"}', 2)
+        await company.until('facts_blocks_total{level="computed"}', 2 + BRAND_WORDS)
+        await company.until('facts_blocks_total{level="context"}', 2 + BRAND_WORDS)
         await company.until("facts_in_blocks", 1)
         await company.engine.drop_prefixes()
         again = await company.ask(1, 0)
@@ -130,14 +132,26 @@ async def test_sources_survive_a_restart_and_leave_the_disk_when_documents_chang
     async with open_company(tmp_path, fact_layout="blocks") as company:
         cold = await company.ask(0, 1)
     files = sorted((tmp_path / "factcache").iterdir())
-    assert len(files) == 2
+    assert len(files) == 2 + BRAND_WORDS
     async with open_company(tmp_path, fact_layout="blocks") as company:
         warm = await company.ask(0, 1)
         assert content(warm) == content(cold)
         assert cached(warm) > 0
-        await company.until('facts_blocks_total{level="disk"}', 2)
+        await company.until('facts_blocks_total{level="disk"}', 2 + BRAND_WORDS)
         await company.engine.drop_prefixes()
         assert list((tmp_path / "factcache").iterdir()) == []
+
+
+async def test_a_brands_words_are_computed_once_and_go_with_no_source(tmp_path: Path) -> None:
+    """Another question about another document reads them from the context; what the brand says stays the same."""
+    async with open_company(tmp_path, fact_layout="blocks") as company:
+        await company.ask(0)
+        await company.until('facts_blocks_total{level="computed"}', 1 + BRAND_WORDS)
+        warm = await company.ask(1)
+        await company.until('facts_blocks_total{level="computed"}', 2 + BRAND_WORDS)
+        await company.until('facts_blocks_total{level="context"}', BRAND_WORDS)
+        await company.engine.drop_prefixes()
+        assert content(await company.ask(1)) == content(warm)
 
 
 async def test_exact_is_unchanged_and_writes_nothing(tmp_path: Path) -> None:
@@ -154,7 +168,7 @@ async def test_what_was_computed_while_nobody_asked_is_there_for_the_first_quest
         num_chunks = sum(map(len, CHUNKS.values()))
         assert await Warmer(company.services).warm() == num_chunks
         first = await company.ask(0)
-        assert await company.metric('facts_blocks_total{level="computed"}') == num_chunks
+        await company.until('facts_blocks_total{level="computed"}', num_chunks + BRAND_WORDS)
         assert cached(first) > 0
     async with open_company(tmp_path / "cold", fact_layout="blocks") as company:
         assert content(await company.ask(0)) == content(first)
@@ -171,10 +185,10 @@ async def test_popular_sources_go_first_and_each_is_asked_for_once(tmp_path: Pat
         assert records.popular_chunks(100, 2) == ["gone-0", "manual-0"]
         assert records.popular_chunks(2, 9) == ["gone-0", "manual-0", "menu-0", "warranty-1"]
         await company.ask(1)
-        await company.until('facts_blocks_total{level="computed"}', 1)
+        await company.until('facts_blocks_total{level="computed"}', 1 + BRAND_WORDS)
         warmer = Warmer(company.services)
         assert await warmer.warm() == sum(map(len, CHUNKS.values()))
-        await company.until('facts_blocks_total{level="computed"}', 4)
+        await company.until('facts_blocks_total{level="computed"}', 4 + BRAND_WORDS)
         assert await warmer.warm() == 0
 
 
@@ -221,15 +235,15 @@ async def test_each_voice_reads_no_faster_than_its_adapter_was_trained_for(tmp_p
     """Side by side in one server: the base and a brand trained on blocks use them, another version does not."""
     async with open_company(tmp_path, fact_layout="blocks") as company:
         blocks, lasting = await company.read("halden@0")
-        assert blocks == 2
+        assert blocks == 2 + BRAND_WORDS
         assert lasting != ["1", "2"]
         company.activate(tmp_path, seed=1)
         assert await company.read() == (0, ["1", "2"])
         company.activate(tmp_path, seed=2, fact_layout="blocks")
-        assert await company.read() == (2, lasting)
+        assert await company.read() == (2 + BRAND_WORDS, lasting)
         company.activate(tmp_path, seed=3, fact_layout="sideways")
         assert await company.read() == (0, ["1", "2"])
-        assert await company.read("halden@2") == (2, lasting)
+        assert await company.read("halden@2") == (2 + BRAND_WORDS, lasting)
         status = (await company.client.get("/api/status")).json()
         assert status["base_fact_layout"] == "blocks"
         listed = (await company.client.get("/api/adapters")).json()["adapters"]
@@ -240,7 +254,7 @@ async def test_the_base_can_be_kept_to_one_piece(tmp_path: Path) -> None:
     async with open_company(tmp_path, fact_layout="blocks", base_fact_layout="exact") as company:
         assert await company.read("halden@0") == (0, ["1", "2"])
         company.activate(tmp_path, seed=2, fact_layout="blocks")
-        assert (await company.read())[0] == 2
+        assert (await company.read())[0] == 2 + BRAND_WORDS
 
 
 async def test_an_adapter_for_blocks_reads_in_one_piece_where_the_engine_does(tmp_path: Path) -> None:
