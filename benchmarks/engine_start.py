@@ -3,7 +3,8 @@
     python -m benchmarks.engine_start [--rounds 5] [--save]
 
 The default base in a process of its own, as the server starts it: library, model, context, the check of the fact cache
-where sources are read as blocks, and the table of step times, which is measured once for each model and machine.
+where sources are read as blocks, and what is made once for each model and machine: the copy of its weights in eight
+bits and the table of step times.
 """
 
 import argparse
@@ -29,7 +30,7 @@ async def start_once(layout: str, folder: Path) -> tuple[float, float]:
     settings = load_settings()
     base = resolve_base(settings)
     section = settings.engine.model_copy(update={"fact_layout": layout})
-    storage = EngineStorage(folder / "factcache", base.sha256, folder / "step-times.json")
+    storage = EngineStorage(folder / "factcache", base.sha256, folder / "step-times.json", folder / "copies")
     engine = EngineClient(base.path, section, storage)
     tokens = tuple(Vocabulary.open(base.path).encode("Good morning", is_template=False))
     begin = time.perf_counter()

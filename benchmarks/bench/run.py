@@ -36,7 +36,7 @@ from benchmarks.bench.systems import (
     llama_server,
     settings_for,
 )
-from benchmarks.bench.workloads import ENGINE_WORKLOADS, SINGLE, SWITCH, WARM, WARM_UP, Sizes, Step, Systems, Workloads
+from benchmarks.bench.workloads import ENGINE_WORKLOADS, SINGLE, WARM, WARM_UP, Sizes, Step, Systems, Workloads
 from config.models import ModelFile
 from config.settings import SAMPLE
 from server.engine.vocabulary import Vocabulary
@@ -123,7 +123,7 @@ def demand_success(response: httpx.Response) -> httpx.Response:
 def _rounds(base: ModelFile, plan: Plan, workloads: Workloads, peers: Peers) -> Iterator[Sample]:
     """Steps of one round after the other; the systems take each step in another random order."""
     chance, turn = random.Random(plan.seed), 0
-    for step in workloads.warm_ups() if {WARM, SWITCH} & set(plan.only) else ():
+    for step in workloads.warm_ups() if WARM in plan.only else ():
         list(_take(step, base, 0, 0, chance))
     print(f"{base.name}: warmed up", flush=True)
     ends_at = time.monotonic() + plan.seconds

@@ -26,8 +26,10 @@ from benchmarks.fact_churn.shelf import NUM_DOCUMENTS, Shelf
 from benchmarks.fact_churn.world import BUDGETS, Findings, World
 from benchmarks.ttft_modes import started
 from config.environment import prepare_environment
+from config.models import resolve_base
 from config.settings import load_settings
 from server.engine.client import EngineClient
+from server.engine.storage import EngineStorage
 
 MOST_TOGETHER = 3
 WEIGHTS = {"ask": 60, "change": 12, "remove": 6, "add": 6, "rename": 6, "damage": 5, "stop": 3, "kill": 2}
@@ -97,10 +99,18 @@ def report(found: Findings, minutes: float) -> str:
     )
 
 
+async def _reference(folder: Path) -> EngineClient:
+    """On the same weights as the server, with nothing kept on disk."""
+    settings = load_settings()
+    engine = settings.engine.model_copy(update={"fact_disk_bytes": 0})
+    storage = EngineStorage(folder / "facts", resolve_base(settings).sha256, weights=folder / "copies")
+    return await started(settings.model_copy(update={"engine": engine}), "blocks", storage)
+
+
 async def measure(minutes: float, seed: int) -> str:
     chance = random.Random(seed)
-    reference = await started(load_settings(), "blocks", None)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as cold:
+        reference = await _reference(Path(cold))
         world = World(Path(name), chance, NUM_DOCUMENTS + round(60 * minutes))
         world.start()
         try:
