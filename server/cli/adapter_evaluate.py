@@ -78,7 +78,7 @@ def evaluate_adapter(
 
     The active version is asked too where it is another one. Form, style, citations, grounded sentences, facts,
     refusals; facts told without documents; general ability before and after. Whether that is enough is decided by the
-    thresholds under [gate] in the brand's file.
+    thresholds under \\[gate] in the brand's file.
 
     Exit code 0: the gate passed; 1: it did not, and what failed is listed; 2: could not run.
     """
