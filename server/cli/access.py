@@ -26,7 +26,7 @@ def set_rule(
 ) -> None:
     """Restrict a knowledge base to groups, from the next query on. It may be set before the first ingest.
 
-    Folders say it in a file .housevoice-access.toml, documents in a line `access: [hr]` of their head.
+    Folders say it in a file .housevoice-access.toml, documents in a line `access: \\[hr]` of their head.
     """
     settings: Settings = context.obj
     with errors_for_people():
