@@ -79,3 +79,22 @@ def test_long_steps_are_tried_twice_not_four_times() -> None:
     threads = Threads(2)
     counts = Machine({1: 1.8, 2: 3.0}, share=0.6).run(threads, 12)
     assert counts[:5] == [2, 2, 1, 1, 1]
+
+
+def test_a_moments_noise_is_forgotten_soon() -> None:
+    threads = Threads(2)
+    BESIDE_ONE.run(threads, 1)
+    assert threads.settled == 1
+    counts = FREE.run(threads, 3)
+    assert threads.settled == 2
+    assert counts.count(1) < 50
+
+
+def test_more_than_one_of_many_processors_can_be_held_at_a_time() -> None:
+    """What our threads get of their time says when to go on."""
+    threads = Threads(8)
+    for _ in range(400):
+        count = threads.count
+        is_held = count > 5
+        threads.note(0.08 / count * (3 * (count - 5) if is_held else 1), 0.08 * (0.5 if is_held else 0.95), 0.01)
+    assert threads.settled == 5
