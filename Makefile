@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(wildcard config/llama.cpp/*) | $(
 	@echo "Installing; llama-cpp-python compiles for this machine, which takes some minutes the first time."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 # pip keeps the wheels that it compiled, whatever flags that was with.
-	@grep -q housevoice_matching_kernels $(VENV)/lib/python3*/site-packages/llama_cpp/lib/libggml-cpu* || \
+	@grep -q housevoice_quantised_only $(VENV)/lib/python3*/site-packages/llama_cpp/lib/libggml-cpu* || \
 	  $(BIN)/python -m pip install --quiet --no-cache-dir --force-reinstall --no-deps --constraint constraints.txt llama-cpp-python
 	@touch $@
 
