@@ -123,9 +123,10 @@ def demand_success(response: httpx.Response) -> httpx.Response:
 def _rounds(base: ModelFile, plan: Plan, workloads: Workloads, peers: Peers) -> Iterator[Sample]:
     """Steps of one round after the other; the systems take each step in another random order."""
     chance, turn = random.Random(plan.seed), 0
-    for step in workloads.warm_ups() if WARM in plan.only else ():
-        list(_take(step, base, 0, 0, chance))
-    print(f"{base.name}: warmed up", flush=True)
+    if WARM in plan.only:
+        for step in workloads.warm_ups():
+            list(_take(step, base, 0, 0, chance))
+        print(f"{base.name}: warmed up", flush=True)
     ends_at = time.monotonic() + plan.seconds
     for number in range(plan.rounds):
         for step in workloads.steps(number, plan.only):

@@ -281,20 +281,20 @@ class EngineCore:
                 self._fail_running(running, FailureKind.ENGINE, str(error))
             self._counts = replace(self._counts, last_error=str(error))
             return False
+        self._note_times(num_rows, time.perf_counter() - begin, time.process_time() - began_computing)
         for running, span in zip(runs, spans, strict=True):
             self._store.extend(span.sequence, span.tokens)
             running.note_computed(span)
             if self._blocks:
                 self._blocks.settle(running)
         self._count(num_steps=1)
-        self._note_times(num_rows, time.perf_counter() - begin, time.process_time() - began_computing)
         self._mixer.note_batch(len({span.adapter for span in spans}))
         return True
 
     def _note_times(self, num_rows: int, seconds: float, computed: float) -> None:
         """computed: by all threads together."""
         self._pace.note(num_rows, seconds)
-        if self._table is not None and self._threads.count:
+        if self._table is not None:
             before = self._threads.count
             self._threads.note(seconds, computed, self._table.seconds(num_rows))
             if self._threads.count != before:

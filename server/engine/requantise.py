@@ -56,11 +56,11 @@ def served_weights(
     if weight_type == "q8_0":
         if _share(header, lambda kind: kind in WIDE) > 0.5:
             return ServedWeights(path, storage, "as in the file: most have eight bits or more")
-        return _served_copy(header, storage)
+        return _served_copy(header, storage, storage.weights)
     if on_gpu or _num_weights(header) > MANY_WEIGHTS or _share(header, lambda kind: kind in SLOW) < 0.5:
         return ServedWeights(path, storage)
     try:
-        return _served_copy(header, storage)
+        return _served_copy(header, storage, storage.weights)
     except ModelError as error:
         log.warning("%s The file is served as it is, which is slower.", error)
         return ServedWeights(path, storage, f"as in the file: {error.message}")
@@ -76,9 +76,8 @@ def _share(header: GgufHeader, is_one: Callable[[int], bool]) -> float:
     return found / max(1, _num_weights(header))
 
 
-def _served_copy(header: GgufHeader, storage: EngineStorage) -> ServedWeights:
-    assert storage.weights is not None
-    copy = storage.weights / f"{storage.base_sha256[:16]}-q8_0.gguf"
+def _served_copy(header: GgufHeader, storage: EngineStorage, folder: Path) -> ServedWeights:
+    copy = folder / f"{storage.base_sha256[:16]}-q8_0.gguf"
     if not copy.exists():
         _copy(header, copy)
     return ServedWeights(copy, replace(storage, base_sha256=f"{storage.base_sha256} in q8_0"), "a copy in eight bits")

@@ -13,11 +13,10 @@ from server.engine.llama import ContextShape, LlamaBackend
 from server.engine.messages import AdapterRef
 from server.engine.vocabulary import Vocabulary
 from server.lifecycle import turn_format_of
+from tests.server.engine.conftest import STORIES
 
-STORIES = Path(__file__).parents[3] / "shared/data/models/stories260K.gguf"
 
-
-@pytest.mark.skipif(not STORIES.exists(), reason=f"{STORIES.name} is not there")
+@pytest.mark.skipif(not STORIES.exists(), reason="the tiny model is test material of its own")
 @pytest.mark.parametrize("file_type", ["q4_0", "q8_0"])
 def test_a_random_qwen_says_something_and_an_adapter_changes_it(
     file_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -75,7 +75,7 @@ def test_one_thread_stays_one_and_a_gpu_needs_none(most: int) -> None:
     assert threads.count == threads.settled == most
 
 
-def test_long_steps_are_tried_twice_not_four_times() -> None:
+def test_long_steps_are_tried_twice_not_eight_times() -> None:
     threads = Threads(2)
     counts = Machine({1: 1.8, 2: 3.0}, share=0.6).run(threads, 12)
     assert counts[:5] == [2, 2, 1, 1, 1]
