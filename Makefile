@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The engine is compiled for this machine. We use libllama alone: leaving out llama.cpp's command-line helpers, image and
 # audio parts takes the compile from seven minutes to less than four on two cores. The package forces the helpers on, so
-# they are switched off again by a file that is read inside llama.cpp's own project; it also chooses kernels.
+# they are switched off again by a file that is read inside llama.cpp's own project; it also adds our kernels.
 ENGINE_BUILD := $(abspath config/llama.cpp)
-export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_INCLUDE=$(ENGINE_BUILD)/engine.cmake
+ENGINE_ID := $(shell cat $(ENGINE_BUILD)/* | cksum | cut -d ' ' -f 1)
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_INCLUDE=$(ENGINE_BUILD)/engine.cmake -DHOUSEVOICE_ENGINE_ID=$(ENGINE_ID)
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 SAMPLE_ADAPTERS := $(foreach brand,halden pipkin,--adapter config/sample/adapters/$(brand)/adapter.gguf)
 INSTALLED := $(VENV)/.installed
@@ -28,8 +29,8 @@ $(BIN)/python:
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard config/llama.cpp/*) | $(BIN)/python
 	@echo "Installing; llama-cpp-python compiles for this machine, which takes some minutes the first time."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
-# pip keeps the wheels that it compiled, whatever flags that was with.
-	@grep -q housevoice_quantised_only $(VENV)/lib/python3*/site-packages/llama_cpp/lib/libggml-cpu* || \
+# pip keeps the wheels that it compiled, whatever flags and kernels that was with.
+	@grep -q housevoice_kernels_$(ENGINE_ID) $(VENV)/lib/python3*/site-packages/llama_cpp/lib/libggml-cpu* || \
 	  $(BIN)/python -m pip install --quiet --no-cache-dir --force-reinstall --no-deps --constraint constraints.txt llama-cpp-python
 	@touch $@
 

@@ -27,11 +27,11 @@ from server.engine.weights import LOAD_MODES, refuse_unlocked
 FLASH_ATTENTION_ON = 1
 TYPE_F16, TYPE_BF16 = 1, 30
 KEY_TYPE_ON_CPU = TYPE_BF16
-"""Keys and values of different types make llama.cpp take the one attention kernel whose result for a row depends on
-nothing else in the batch, so an answer is the same, to the bit, alone and in company. With both in F16 it changes
-kernel with the number of rows, and the rounding grows to 0.1-0.4 between the two best logits of a 135 M model in Q4_1.
-The price is 4 % of the decode time and 20 % of the prefill time (512 tokens); set it to TYPE_F16 to have that back.
-Kernels on a GPU are others, so there both stay F16."""
+"""An answer must be the same, to the bit, alone and in company. Our attention (config/llama.cpp/attention.cpp) sees to
+that with all types of 16 bits. Where it leaves a model to llama.cpp's own, keys and values of different types make that
+take the one kernel whose result for a row depends on nothing else in the batch; with both in F16 it changes kernel with
+the number of rows, and the gap between the two best logits of a 135 M model moves by 0.1-0.4. Kernels on a GPU are
+others, so there both stay F16."""
 MAX_UBATCH_TOKENS = 512
 MIN_LOGITS = 16
 """Room for the logits of so many rows at least, so that a single stream can be drafted too."""
