@@ -33,11 +33,13 @@ constexpr uint16_t UNSEEN = 0xFC00;  // -inf in F16
 
 struct Shape {
     int64_t head, tokens, cells, key_heads, sharing;  // sharing: heads of queries for one of keys
+    int64_t width;  // of a head in our memory: a multiple of 16, the rest is 0
     float scale;
 
     explicit Shape(const ggml_tensor * dst) {
         const ggml_tensor * q = dst->src[0], * k = dst->src[1];
         head = q->ne[0], tokens = q->ne[1], cells = k->ne[1], key_heads = k->ne[2], sharing = q->ne[2] / k->ne[2];
+        width = (head + 15) / 16 * 16;
         memcpy(&scale, dst->op_params, sizeof(scale));
     }
     int64_t part() const { return head + 2; }  // maximum, sum, weighted values
@@ -75,7 +77,7 @@ bool is_covered(const ggml_tensor * dst) {
     return mask && !dst->src[4] && max_bias == 0.0f && softcap == 0.0f && is_half(k) && is_half(v) &&
            q->type == GGML_TYPE_F32 && q->nb[0] == sizeof(float) && mask->type == GGML_TYPE_F16 &&
            mask->nb[0] == sizeof(ggml_fp16_t) && mask->ne[2] == 1 && mask->ne[3] == 1 && q->ne[3] == 1 &&
-           k->ne[3] == 1 && v->ne[3] == 1 && q->ne[0] % 16 == 0 && q->ne[0] <= MAX_HEAD && v->ne[0] == q->ne[0] &&
+           k->ne[3] == 1 && v->ne[3] == 1 && q->ne[0] <= MAX_HEAD && v->ne[0] == q->ne[0] &&
            v->ne[2] == k->ne[2] && q->ne[2] % k->ne[2] == 0 && q->ne[2] / k->ne[2] <= ROWS;
 }
 
@@ -215,24 +217,27 @@ struct Scratch {
     int32_t cells[TILE];
 };
 
-/* keys: (head, TILE), so that the cells of a tile lie side by side; missing ones are 0. */
-void pack_keys(const ggml_tensor * k, int64_t key_head, int64_t num, int64_t head, Scratch & s) {
+/* One cell's; a missing one is 0. */
+void pack_cell(const ggml_tensor * tensor, int64_t key_head, int64_t i, int64_t num, const Shape & shape, Scratch & s,
+               float * to) {
+    const int64_t head = i < num ? shape.head : 0;
+    if (head) widen(tensor->type, at(tensor, s.cells[i], key_head), to, head);
+    if (head < shape.width) memset(to + head, 0, (shape.width - head) * sizeof(float));
+}
+
+/* keys: (width, TILE), so that the cells of a tile lie side by side. */
+void pack_keys(const ggml_tensor * k, int64_t key_head, int64_t num, const Shape & shape, Scratch & s) {
+    const int64_t width = shape.width;
     for (int64_t begin = 0; begin < TILE; begin += 8) {
         for (int64_t i = begin; i < begin + 8; i++) {
-            float * to = s.block + (i - begin) * head;
-            if (i < num) {
-                widen(k->type, at(k, s.cells[i], key_head), to, head);
-            } else {
-                memset(to, 0, head * sizeof(float));
-            }
+            pack_cell(k, key_head, i, num, shape, s, s.block + (i - begin) * width);
         }
-        for (int64_t d = 0; d < head; d += 8) transpose8(s.block + d, head, s.keys + d * TILE + begin, TILE);
+        for (int64_t d = 0; d < width; d += 8) transpose8(s.block + d, width, s.keys + d * TILE + begin, TILE);
     }
 }
 
-void pack_values(const ggml_tensor * v, int64_t key_head, int64_t num, int64_t head, Scratch & s) {
-    for (int64_t i = 0; i < num; i++) widen(v->type, at(v, s.cells[i], key_head), s.values + i * head, head);
-    memset(s.values + num * head, 0, (TILE - num) * head * sizeof(float));
+void pack_values(const ggml_tensor * v, int64_t key_head, int64_t num, const Shape & shape, Scratch & s) {
+    for (int64_t i = 0; i < TILE; i++) pack_cell(v, key_head, i, num, shape, s, s.values + i * shape.width);
 }
 
 /* Of one token, for the cells of a tile. Returns whether it sees one of them. */
@@ -250,10 +255,10 @@ bool pack_mask(const ggml_fp16_t * mask, int64_t num, const int32_t * cells, flo
 
 /* Tokens begin..end of a group go on over a tile of cells. */
 void attend(const Shape & shape, int64_t begin, int64_t end, Scratch & s) {
-    const int64_t head = shape.head, first = begin * shape.sharing, num = (end - begin) * shape.sharing;
+    const int64_t width = shape.width, first = begin * shape.sharing, num = (end - begin) * shape.sharing;
     float * scores = s.scores + first * TILE;
     memset(scores, 0, num * TILE * sizeof(float));
-    multiply(s.queries + first * head, s.keys, scores, (int) num, (int) head, TILE);
+    multiply(s.queries + first * width, s.keys, scores, (int) num, (int) width, TILE);
     for (int64_t row = first; row < first + num; row++) {
         float * own = s.scores + row * TILE;
         ggml_vec_add_f32(TILE, own, own, s.mask + row / shape.sharing * TILE);
@@ -261,13 +266,13 @@ void attend(const Shape & shape, int64_t begin, int64_t end, Scratch & s) {
         ggml_vec_max_f32(TILE, &highest, own);
         if (highest > s.maximum[row]) {
             const float shrink = expf(s.maximum[row] - highest);
-            ggml_vec_scale_f32((int) head, s.weighted + row * head, shrink);
+            ggml_vec_scale_f32((int) width, s.weighted + row * width, shrink);
             s.sum[row] *= shrink;
             s.maximum[row] = highest;
         }
         s.sum[row] += (float) ggml_vec_soft_max_f32(TILE, own, own, s.maximum[row]);
     }
-    multiply(scores, s.values, s.weighted + first * head, (int) num, TILE, (int) head);
+    multiply(scores, s.values, s.weighted + first * width, (int) num, TILE, (int) width);
 }
 
 void compute_unit(const ggml_tensor * dst, const Shape & shape, int64_t unit, Work & work, Scratch & s) {
@@ -276,15 +281,17 @@ void compute_unit(const ggml_tensor * dst, const Shape & shape, int64_t unit, Wo
     const Group & group = *(std::upper_bound(work.groups.begin(), work.groups.end(), unit, is_before) - 1);
     const int64_t key_head = (unit - group.first_unit) % shape.key_heads;
     const int64_t chunk = (unit - group.first_unit) / shape.key_heads;
-    const int64_t head = shape.head, num_rows = group.num_tokens * shape.sharing;
+    const int64_t width = shape.width, num_rows = group.num_tokens * shape.sharing;
 
     for (int64_t row = 0; row < num_rows; row++) {
         const int64_t token = group.first_token + row / shape.sharing, part = row % shape.sharing;
-        memcpy(s.queries + row * head, at(q, token, key_head * shape.sharing + part), head * sizeof(float));
+        float * own = s.queries + row * width;
+        memcpy(own, at(q, token, key_head * shape.sharing + part), shape.head * sizeof(float));
+        std::fill(own + shape.head, own + width, 0.0f);
         s.maximum[row] = -INFINITY, s.sum[row] = 0.0f;
     }
-    ggml_vec_scale_f32((int) (num_rows * head), s.queries, shape.scale);
-    memset(s.weighted, 0, num_rows * head * sizeof(float));
+    ggml_vec_scale_f32((int) (num_rows * width), s.queries, shape.scale);
+    memset(s.weighted, 0, num_rows * width * sizeof(float));
 
     int64_t passed = 0;  // of the cells that are seen
     int num = 0;
@@ -294,8 +301,8 @@ void compute_unit(const ggml_tensor * dst, const Shape & shape, int64_t unit, Wo
             const ggml_fp16_t * own = (const ggml_fp16_t *) at(mask, group.first_token + token, 0);
             sees[token] = pack_mask(own, num, s.cells, s.mask + token * TILE);
         }
-        pack_keys(k, key_head, num, head, s);
-        pack_values(v, key_head, num, head, s);
+        pack_keys(k, key_head, num, shape, s);
+        pack_values(v, key_head, num, shape, s);
         int64_t begin = 0;  // later tokens see more
         while (begin < group.num_tokens && !sees[begin]) begin++;
         attend(shape, begin, group.num_tokens, s);
@@ -317,7 +324,7 @@ void compute_unit(const ggml_tensor * dst, const Shape & shape, int64_t unit, Wo
         const int64_t place = group.first_part + (key_head * num_rows + row) * group.num_chunks + chunk;
         float * part = work.parts.data() + place * shape.part();
         part[0] = s.maximum[row], part[1] = s.sum[row];
-        memcpy(part + 2, s.weighted + row * head, head * sizeof(float));
+        memcpy(part + 2, s.weighted + row * width, shape.head * sizeof(float));
     }
 }
 
