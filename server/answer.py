@@ -16,6 +16,7 @@ from server.candidates import RetrievedSource
 from server.citations import Citable, Citation, CitationMapper, CitedText
 from server.condense import Condenser, join
 from server.engine.messages import (
+    NO_DOCUMENT,
     Engine,
     Event,
     FailedEvent,
@@ -215,7 +216,7 @@ class Answerer:
         scopes = scopes_of(fitted.prompt, fitted.conversation, sources, request.key_id)
         documents = tuple(source.document.document_id for source in sources[: len(fitted.conversation.sources)])
         if fitted.conversation.brand_words:
-            documents = (*documents, "")
+            documents = (*documents, NO_DOCUMENT)
         first = self._engine_request(request, fitted, scopes, documents)
         streams = [self._engine.generate(self._choice(request, first, k)) for k in range(request.num_choices)]
         finished: list[FinishedEvent] = []

@@ -35,7 +35,7 @@ class BlockId:
     document: str = field(default="", compare=False)
 
     def is_of(self, documents: Documents) -> bool:
-        """A block of unknown origin is of every document."""
+        """A block of unknown origin is of every document; one of none goes only where all go."""
         return documents is None or not self.document or self.document in documents
 
 

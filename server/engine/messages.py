@@ -50,6 +50,10 @@ class Scope:
     name: str
 
 
+NO_DOCUMENT = "-"
+"""In place of a document's id: text that stands in none, such as a brand's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """One sequence to generate.
@@ -59,7 +63,8 @@ class GenerateRequest:
     scopes are equal. Before the first one, and without any, the prompt is public.
     fact_bounds: the indexes at which the sources begin, then the one at which the last of them ends; see
     `config.fact_layout`. Only looked at where engine.fact_layout is "blocks". fact_documents: ids of the documents
-    that the sources are of, one each, so that what is computed of them is dropped with them; empty where unknown.
+    that the sources are of, one each, so that what is computed of them is dropped with them; empty where unknown,
+    `NO_DOCUMENT` for text that stands in none.
     stop: strings that end the answer and are not part of it. num_top_logprobs: None for no log-probabilities at all.
     json_schema: JSON text that the output must satisfy, "{}" for any JSON object, None for free text.
     """

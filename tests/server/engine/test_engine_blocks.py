@@ -15,7 +15,7 @@ from config.fact_layout import Layout
 from config.settings import EngineSettings
 from server.engine.backend import BackendShape
 from server.engine.fake import DEFAULT_SHAPE, FakeBackend, expected_answer
-from server.engine.messages import AdapterRef, FactStatus, FailureKind, GenerateRequest, Scope
+from server.engine.messages import NO_DOCUMENT, AdapterRef, FactStatus, FailureKind, GenerateRequest, Scope
 from server.engine.storage import EngineStorage
 from tests.server.engine.bench import Bench
 
@@ -224,6 +224,17 @@ def test_a_block_of_unknown_origin_goes_with_any_document(make_bench: MakeBench)
     run(bench, ask("1", LEAVE), ask("2", PAY, documents=("pay",)))
     bench.core.drop_prefixes(frozenset({"travel"}))
     assert facts(bench).num_memory_blocks == 1
+
+
+def test_a_brands_words_outlive_all_documents_but_not_everything(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    run(bench, ask("1", LEAVE, PAY, documents=("leave", NO_DOCUMENT)))
+    bench.core.drop_prefixes(frozenset({"leave"}))
+    run(bench, ask("2", LEAVE, PAY, question="And?", documents=("leave", NO_DOCUMENT)))
+    assert facts(bench).num_misses == 3
+    bench.core.drop_prefixes(None)
+    run(bench, ask("3", PAY, question="And now?", documents=(NO_DOCUMENT,)))
+    assert facts(bench).num_misses == 4
 
 
 def test_text_of_two_documents_stays_for_the_one_that_is_left(make_bench: MakeBench) -> None:
