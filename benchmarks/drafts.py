@@ -178,7 +178,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
     settings = load_settings()
     base = resolve_base(settings)
     prompts = Prompts(Vocabulary.open(base.path), arguments.tokens)
-    storage = EngineStorage(folder / "factcache", base.sha256, folder / "steptimes.json")
+    storage = EngineStorage(folder / "factcache", base.sha256, folder / "steptimes.json", folder / "copies")
     engines = (await started(settings, "auto", storage), await started(settings, "off", storage))
     pairs: list[Pair] = []
     deadline = time.monotonic() + arguments.seconds
