@@ -115,6 +115,9 @@ async def measure(minutes: float, seed: int) -> str:
         world.start()
         try:
             await churn(world, reference, chance, minutes)
+        except SystemExit:
+            print(report(world.found, minutes))
+            raise
         finally:
             world.stop()
             await reference.stop()

@@ -1,6 +1,7 @@
 """The server whose cache is tried, the engine that has never seen anything, and what was found."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -115,7 +116,11 @@ class World:
             await self._post("/api/adapters", body)
 
     async def ingest(self) -> None:
-        await self._post("/api/ingest", {"path": str(self.shelf.folder), "knowledge_base": KNOWLEDGE_BASE})
+        """Raises SystemExit where a document was not indexed."""
+        body = {"path": str(self.shelf.folder), "knowledge_base": KNOWLEDGE_BASE}
+        last = json.loads((await self._post("/api/ingest", body)).text.splitlines()[-1])
+        if last.get("report", {}).get("failures", True):
+            raise SystemExit(f"Ingest: {last}")
 
     def questions(self, count: int, avoided: AbstractSet[str] = frozenset()) -> list[Question]:
         """About documents as they are now; each source must be what its file says."""
