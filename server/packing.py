@@ -21,7 +21,7 @@ class Packed:
 
 def pack_sources(candidates: Sequence[Candidate], best_similarity: float, settings: RetrievalSettings) -> Packed:
     """Take candidates in order while they fit, each as a source of its own or as part of its neighbour's."""
-    if best_similarity < settings.relevance_floor:
+    if settings.relevance_floor and best_similarity < settings.relevance_floor:
         return Packed((), tuple(replace(item, verdict="below floor") for item in candidates))
     packer = Packer(settings)
     judged = tuple(replace(item, verdict=packer.judge(item)) for item in candidates)

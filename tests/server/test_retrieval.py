@@ -88,6 +88,10 @@ def test_floor_leaves_nothing() -> None:
     assert packed.candidates[0].verdict == "below floor"
 
 
+def test_a_floor_of_nought_refuses_nothing() -> None:
+    assert pack_sources([candidate("a", 1)], -0.1, settings(relevance_floor=0.0)).sources
+
+
 def test_budget_of_tokens_and_of_chunks() -> None:
     three = [candidate("a", 1, num_tokens=60), candidate("b", 1, num_tokens=60), candidate("c", 1, num_tokens=30)]
     assert verdicts(three, settings(max_tokens=100)) == ["source 1", "over budget", "source 2"]
